@@ -1,0 +1,154 @@
+"""Large batches on all cores: worker processes that read and parse, and that render and write.
+
+Workers are started for one run and end with it, so that nothing of it stays in memory. They never write to the state:
+what they did goes back to `publish`. Spawned, not forked: the daemon has threads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from types import TracebackType
+from typing import TypeVar
+
+from msgspec import Struct
+
+from feedd import errors, intake, model, rebuild, site
+from feedd.store import Store, open_store
+
+T = TypeVar("T")
+P = TypeVar("P")
+
+
+class Plan(Struct, frozen=True, array_like=True):
+    """All that a worker must know."""
+
+    source: intake.Source
+    settings: site.Settings
+    state_folder: str
+    out: str
+
+
+class Task(Struct, frozen=True, array_like=True):
+    """Documents to be made, and which of their files: `siblings` are the compressed ones."""
+
+    documents: tuple[tuple[int, int], ...]
+    formats: tuple[model.Format, ...] | None = None
+    siblings: bool = True
+
+
+class Done(Struct, frozen=True, array_like=True):
+    """A document that was dealt with. `changed`: some byte of it is new. `error`: nothing of it counts as written."""
+
+    feed_id: int
+    page: int
+    seq: int
+    floor: int | None
+    updated_us: int
+    entries: int
+    base: str
+    bytes: int
+    changed: bool
+    error: str
+
+
+class Workers:
+    """As many processes as there are cores, fed in order and a little ahead."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._count = os.cpu_count() or 1
+        self._pool = ProcessPoolExecutor(
+            self._count, mp_context=get_context("spawn"), initializer=_start, initargs=(plan,)
+        )
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=error is not None)
+
+    def take(self, readings: Iterable[intake.Reading], *, now_ns: int, settle_ns: int) -> Iterator[intake.Intake]:
+        """The Intakes of readings, in their order."""
+        batches = _batches(readings, 128)
+        for data in self._map(_take, ((batch, now_ns, settle_ns) for batch in batches)):
+            yield from intake.unpack(data)
+
+    def make(self, tasks: Iterable[Task]) -> Iterator[Done]:
+        """Renders and writes the documents of tasks."""
+        for done in self._map(_make, tasks):
+            yield from done
+
+    def _map(self, function: Callable[[P], T], values: Iterable[P]) -> Iterator[T]:
+        running: deque[Future[T]] = deque()
+        for value in values:
+            running.append(self._pool.submit(function, value))
+            if len(running) > self._count * 3:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+
+
+def _batches(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(values)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def done_of(built: rebuild.Built, *, changed: bool, error: str) -> Done:
+    """What is left of a document when its files are written."""
+    size = sum(len(file.data) for file in built.files)
+    return Done(
+        built.feed_id, built.page, built.seq, built.floor, built.updated_us, built.entries, built.base, size, changed,
+        error,
+    )
+
+
+def make(store: Store, plan: Plan, cache: rebuild.FragmentCache, task: Task) -> list[Done]:
+    """Renders and writes the documents of one task, one after the other."""
+    out = []
+    for feed_id, page in task.documents:
+        built = rebuild.build(store, plan.settings, cache, feed_id, page, task.formats)
+        changed, error = False, built.error
+        try:
+            for file in built.files if not error else ():
+                changed |= rebuild.write_file(
+                    plan.out, file, plan.settings.encodings, sync=False, siblings=task.siblings
+                )
+        except errors.OutputError as failed:
+            error = str(failed)
+        out.append(done_of(built, changed=changed, error=error))
+    return out
+
+
+class _Worker(Struct):
+    """What a worker process keeps between its tasks."""
+
+    plan: Plan
+    cache: rebuild.FragmentCache
+    store: Store | None = None
+
+
+_worker: list[_Worker] = []
+
+
+def _start(plan: Plan) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon ends its workers in order
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _worker[:] = [_Worker(plan, rebuild.FragmentCache(24 << 20))]
+
+
+def _take(work: tuple[Sequence[intake.Reading], int, int]) -> bytes:
+    batch, now_ns, settle_ns = work
+    return intake.take_batch(_worker[0].plan.source, batch, now_ns, settle_ns)
+
+
+def _make(task: Task) -> list[Done]:
+    worker = _worker[0]
+    if worker.store is None:
+        worker.store = open_store(worker.plan.state_folder, read_only=True)
+    return make(worker.store, worker.plan, worker.cache, task)

@@ -1,0 +1,53 @@
+"""The state's list of feeds -> the OPML list and the index page; and which files in the output folder are ours."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+
+from feedd import rebuild, site
+from feedd.store import Store
+
+NAMES = ("feeds.opml", "index.html")
+_OURS = re.compile(r".+\.(?:atom|rss|json|opml|html)(?:\.gz|\.br)?")
+_FOLDERS = (*site.FOLDERS.values(), site.ARCHIVES)
+
+
+def listing(store: Store, settings: site.Settings) -> tuple[rebuild.File, ...]:
+    """The two files that name every feed."""
+    listed = []
+    for feed in store.list_feeds():
+        base = site.base_path(feed.kind, feed.slug or "")
+        metadata = store.metadata_of(feed.kind, feed.key)
+        formats = site.formats_of(settings, feed.kind, feed.key)
+        urls = {fmt: site.document_url(settings, base, fmt) for fmt in formats}
+        title = site.feed_title(settings, feed.kind, feed.key, feed.label, metadata)
+        listed.append(site.Listed(feed.kind, title, urls))
+    pages = (site.opml(settings, listed), site.index_page(settings, listed))
+    return tuple(rebuild.File(name, data) for name, data in zip(NAMES, pages, strict=True))
+
+
+def is_written(out: str, settings: site.Settings) -> bool:
+    """Whether the two files and their siblings are there."""
+    suffixes = ["", *(rebuild.SUFFIXES[encoding] for encoding in settings.encodings)]
+    return all(os.path.exists(os.path.join(out, name + suffix)) for name in NAMES for suffix in suffixes)
+
+
+def list_own(out: str) -> Iterator[str]:
+    """Files below the output folder that have the place and name of a feed, written by whom ever."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(out) as found:
+        for entry in found:
+            if entry.name.startswith(("all.", *NAMES)) and _OURS.fullmatch(entry.name):
+                yield entry.name
+    pending = list(_FOLDERS)
+    while pending:
+        folder = pending.pop()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(os.path.join(out, folder)) as found:
+            for entry in found:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(f"{folder}/{entry.name}")
+                elif _OURS.fullmatch(entry.name):
+                    yield f"{folder}/{entry.name}"
+

@@ -1,0 +1,324 @@
+"""config.toml -> Config: typed, frozen, every default filled in; or one ConfigError that names every problem.
+
+Only edges import this module; they hand plain values down. A message says the key, its value and what is
+allowed; where a key's name says secret, or a value carries a password, the value stays out of it.
+No folder is made and nothing is written here; `warnings` is the one function that looks at other files.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from feedd import plan, site
+from feedd.config_keys import Config as Config
+from feedd.config_keys import CustomFeed, Override, Server, Table, below, extra, toml
+from feedd.errors import ConfigError
+
+Problem = tuple[str, str]
+"""A dotted key, and a sentence about it."""
+
+_IS_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+").fullmatch
+_NAMES_A_SECRET = re.compile(r"token|secret|passw|passphrase|credential|api_?key", re.IGNORECASE).search
+_CREDENTIALS = re.compile(r"(//)[^/@\s]*@")
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def load(path: str | os.PathLike[str]) -> Config:
+    """The configuration in that file. Raises ConfigError with every problem at once."""
+    config, problems = validate(Config, _parse(path))
+    config = _resolve(config, Path(path))
+    wrong = {key for key, _ in problems}
+    for key, other, text in _conflicts(config, Path(path)):
+        if not wrong & {key, other}:  # else it may follow from what is said already
+            wrong.add(key)
+            problems.append((key, text))
+    if problems:
+        raise ConfigError(os.fspath(path), problems)
+    return config
+
+
+def warnings(config: Config) -> list[Problem]:
+    """What works but is hardly meant. Looks whether the folder of articles exists."""
+    found: list[Problem] = []
+    here = _server_url(config.server)
+    if config.site.url == here:
+        found.append(("site.url", f"not set: relative URLs in articles become addresses below {here}"))
+    if config.site.public_url == here:
+        found.append(("site.public_url", f"not set: feeds name {here} as their address, for this machine alone"))
+    if not config.articles.path.is_dir():
+        found.append(("articles.path", f"there is no folder {toml(str(config.articles.path))} yet"))
+    return found
+
+
+def settings(config: Config) -> site.Settings:
+    """All that feeds depend on, as the plain values that core and services take."""
+    own, feeds = config.site, config.feeds
+    tables: list[tuple[str, Mapping[str, Override]]] = [
+        ("topic", feeds.topic), ("provider", feeds.provider), ("category", feeds.category), ("custom", feeds.custom),
+    ]
+    return site.Settings(
+        title=own.title,
+        url=own.url.rstrip("/"),
+        public_url=own.public_url.rstrip("/"),
+        tag_host=own.tag_host,
+        tag_date=own.tag_date,
+        language=feeds.language,
+        author=feeds.author,
+        description=own.description,
+        limit=feeds.limit,
+        formats=feeds.formats,
+        archives=feeds.archives,
+        full_content=feeds.full_content,
+        encodings=feeds.compress,
+        ttl_minutes=feeds.ttl_minutes,
+        rules=plan.Rules(
+            topics=feeds.topics,
+            providers=feeds.providers,
+            categories=feeds.categories,
+            language=own.language,
+            custom=tuple(sorted((name, feed.filter()) for name, feed in feeds.custom.items())),
+        ),
+        feeds={
+            (kind, _feed_key(kind, name)): site.FeedSettings(
+                title=feed.title,
+                description=feed.description,
+                language=feed.language,
+                author=feed.author,
+                limit=feed.limit,
+                full_content=feed.full_content,
+                formats=(feed.formats if isinstance(feed, CustomFeed) else ()) or None,
+            )
+            for kind, table in tables
+            for name, feed in table.items()
+        },
+    )
+
+
+def _feed_key(kind: str, name: str) -> str:
+    """A feed's key as `plan.feeds_of` gives it."""
+    return plan.topic_key(name) if kind == "topic" else name.casefold()
+
+
+def _parse(path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        what = "there is no such file; `feedd init DIR` writes one"
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        what = f"not UTF-8 (at line {error.object.count(10, 0, error.start) + 1})"
+    except RecursionError:
+        what = "nested too deeply"
+    except ValueError as error:  # tomllib's, which name a place and never a value
+        what = f"not TOML: {error}" + ("; text needs quotes" if str(error).startswith("Invalid value") else "")
+    raise ConfigError(os.fspath(path), [("", what)])
+
+
+T = TypeVar("T", bound=Table)
+
+
+def validate(table: type[T], raw: dict[str, Any]) -> tuple[T, list[Problem]]:
+    """`raw` as that table, each wrong key at its default, and a problem for each. Takes wrong keys out of `raw`."""
+    try:
+        return table.model_validate(raw), []
+    except ValidationError as error:
+        wrong: dict[tuple[str, ...], Problem] = {}
+        for each in error.errors(include_url=False):
+            place, problem = _explain(table, each)
+            wrong.setdefault(place, problem)
+    for place in wrong:
+        _drop(raw, place)
+    valid, more = validate(table, raw)
+    return valid, [*wrong.values(), *more]
+
+
+def _explain(table: type[Table], error: Any) -> tuple[tuple[str, ...], Problem]:
+    """pydantic's error -> the place in the file (a list's items count as the list), and what to tell the user."""
+    place, value = error["loc"], error["input"]
+    inside: type[Table] | None = table  # the table that the next step names a key of
+    named = False  # the next step is a name of the user's own choice
+    field: FieldInfo | None = None
+    keys: list[str] = []
+    for step in place:
+        if named:
+            named = False
+        elif inside is None or step == "[key]":
+            break
+        elif step not in inside.model_fields:
+            return (*keys, step), (_dotted([*keys, step]), _unknown(table, inside, step))
+        else:
+            field = inside.model_fields[step]
+            inside, named = below(field)
+        keys.append(step)
+    dotted = _dotted(keys)
+    text = f"{_shown(dotted, value)} is not allowed; allowed: {extra(field)['allowed']}"
+    if isinstance(value, dict) and (single := _SINGULAR.get(dotted)):
+        text += f'; for the settings of one feed write [{single}."NAME"]'
+    return tuple(keys), (dotted, text)
+
+
+_SINGULAR = {"feeds.topics": "feeds.topic", "feeds.providers": "feeds.provider", "feeds.categories": "feeds.category"}
+
+
+def _unknown(root: type[Table], table: type[Table], key: str) -> str:
+    if close := difflib.get_close_matches(key, table.model_fields, 1):
+        return f'unknown key; did you mean "{close[0]}"?'
+    elsewhere = [known for known, _ in _fields(root) if known.rpartition(".")[2] == key]
+    if elsewhere:
+        return f"unknown key here; did you mean {elsewhere[0]}?"
+    return "unknown key; known here: " + ", ".join(table.model_fields)
+
+
+def _shown(dotted: str, value: object) -> str:
+    if _NAMES_A_SECRET(dotted):
+        return "a value that is kept out of messages"
+    if isinstance(value, dict):
+        return "a table"
+    text = _CREDENTIALS.sub(r"\1***@", toml(value))
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _dotted(keys: list[str]) -> str:
+    return ".".join(key if _IS_BARE_KEY(key) else toml(key) for key in keys)
+
+
+def _drop(raw: dict[str, Any], place: tuple[str, ...]) -> None:
+    for step in place[:-1]:
+        raw = raw.get(step, {})
+    raw.pop(place[-1], None)
+
+
+# --- what follows from several keys ----------------------------------------------------------------------------------
+
+
+def _server_url(server: Server) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
+
+
+def _tag_host(site_url: str) -> str:
+    """RFC 4151 wants a host name; and no id may hang on the server's address, which stands in for an unset URL."""
+    host = urlsplit(site_url).hostname or ""
+    return "localhost" if not host or ":" in host else host.rstrip(".")
+
+
+def _resolve(config: Config, file: Path) -> Config:
+    """Derived defaults filled in, folders absolute: relative ones start at the file's folder."""
+    site, feeds, here = config.site, config.feeds, _server_url(config.server)
+    site = site.model_copy(
+        update={
+            "url": site.url or here,
+            "public_url": site.public_url or here,
+            "author": site.author or site.title,
+            "tag_host": site.tag_host or _tag_host(site.url),
+        }
+    )
+    base = Path(os.path.abspath(file)).parent
+
+    def placed(folder: Path) -> dict[str, Path]:
+        return {"path": Path(os.path.normpath(base / folder))}
+
+    own = {"language": feeds.language or site.language, "author": feeds.author or site.author}
+    return config.model_copy(
+        update={
+            "site": site,
+            "articles": config.articles.model_copy(update=placed(config.articles.path)),
+            "feeds": feeds.model_copy(update=placed(feeds.path) | own),
+            "state": config.state.model_copy(update=placed(config.state.path)),
+        }
+    )
+
+
+def _conflicts(config: Config, file: Path) -> Iterator[tuple[str, str, str]]:
+    """Keys that are right alone and wrong together: the one to change, the other one, and why."""
+    articles, feeds, state = config.articles, config.feeds, config.state
+    if articles.max_wait_ms < articles.settle_ms:
+        least = f"at least articles.settle_ms, which is {articles.settle_ms}"
+        yield "articles.max_wait_ms", "articles.settle_ms", f"{articles.max_wait_ms} is not allowed; allowed: {least}"
+    for key, other, inner, outer, why in (
+        ("feeds.path", "", file, feeds.path, "what lies below it is published, and this file would be"),
+        ("articles.path", "feeds.path", articles.path, feeds.path, "what lies below feeds.path is published"),
+        ("state.path", "feeds.path", state.path, feeds.path, "what lies below feeds.path is published"),
+        ("feeds.path", "articles.path", feeds.path, articles.path, "feedd would read what it wrote"),
+        ("state.path", "articles.path", state.path, articles.path, "feedd would watch its own state"),
+    ):
+        if _lies_in(inner, outer, hidden_is_apart=other == "articles.path"):
+            allowed = f"a folder outside {other}" if other else "another folder"
+            allowed += ", or below a hidden folder in it" if other == "articles.path" else ""
+            yield key, other, f"{toml(inner if other else outer)} is not allowed: {why}; allowed: {allowed}"
+    for kind, names in (("topic", feeds.topic), ("category", feeds.category)):
+        first: dict[str, str] = {}
+        for name in names:
+            other = first.setdefault(_feed_key(kind, name), name)
+            if other is not name:
+                twice = f"is the same {kind} as {toml(other)}, and each has one table"
+                yield _dotted(["feeds", kind, name]), "", twice
+    for name, custom in feeds.custom.items():
+        for condition in ("topics", "providers", "categories", "types", "languages"):
+            kind = "topic" if condition == "topics" else condition
+            wanted = {_feed_key(kind, value) for value in getattr(custom, condition)}
+            both = [value for value in getattr(custom, f"not_{condition}") if _feed_key(kind, value) in wanted]
+            if both:
+                key = f"feeds.custom.{name}.not_{condition}"
+                text = f"{toml(both)} is not allowed; allowed: what {condition} does not ask for"
+                yield key, f"feeds.custom.{name}.{condition}", text
+
+
+def _lies_in(inner: Path, outer: Path, *, hidden_is_apart: bool) -> bool:
+    """Whether `inner` is `outer` or below it, links followed. The watcher does not enter hidden folders."""
+    real_inner, real_outer = Path(os.path.realpath(inner)), Path(os.path.realpath(outer))
+    if not real_inner.is_relative_to(real_outer):
+        return False
+    steps = real_inner.relative_to(real_outer).parts
+    return not (hidden_is_apart and any(step.startswith(".") for step in steps))
+
+
+# --- for people ------------------------------------------------------------------------------------------------------
+
+
+def _fields(table: type[Table], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every key of the file, dotted; `<name>` stands for a name of the user's own choice."""
+    seen: list[type[Table]] = []
+    for key, field in table.model_fields.items():
+        inside, named = below(field)
+        dotted = f"{prefix}{key}" + (".<name>" if named else "")
+        if inside is None or inside in seen:
+            yield dotted, field
+        else:
+            yield from _fields(inside, dotted + ".")
+            seen += [inside] if named else []
+
+
+def reference() -> list[tuple[str, str, str]]:
+    """Every key as (dotted key, its default as TOML or in words, one line of comment).
+
+    A kind of table that several names share (`feeds.topic.<name>`, `feeds.provider.<name>`) is spelled out once.
+    """
+    return [(key, _default(field), str(field.description)) for key, field in _fields(Config)]
+
+
+def _default(field: FieldInfo) -> str:
+    otherwise = extra(field)["otherwise"]
+    if otherwise:
+        return str(otherwise)
+    return "none" if field.default is None or field.default in ("", (), {}) else toml(field.default)
+
+
+def table() -> str:
+    """The reference as a Markdown table, for the README."""
+    lines = ["| key | default | meaning |", "|---|---|---|"]
+    lines += [f"| `{key}` | {default} | {comment} |" for key, default, comment in reference()]
+    return "\n".join(lines) + "\n"

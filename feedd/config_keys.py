@@ -1,0 +1,331 @@
+"""The keys of config.toml as frozen pydantic tables: type, default, one line of comment, and what is allowed.
+
+`config` reads a file into them and makes messages, a reference and derived defaults of what stands here; this
+module reads nothing. Only `config` and `initialise` import it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+from feedd import model
+
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = rf"{_LABEL}(?:\.{_LABEL})*\.?"
+_IS_HOST_NAME = re.compile(_HOST_NAME).fullmatch
+# RFC 3986 without user, query and fragment: addresses are made by appending to it. ASCII: links need no mending.
+_IS_BASE_URL = re.compile(
+    rf"https?://(?P<host>{_HOST_NAME}|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{{1,5}}))?"
+    r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*)?"
+).fullmatch
+_IS_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*").fullmatch  # RFC 5646, its common shapes
+_IS_FEED_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?").fullmatch  # becomes a file's name
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")  # no XML document or log line takes these
+
+
+# --- what a value may be -------------------------------------------------------------------------------------------
+
+
+def _check(ok: object) -> None:
+    if not ok:
+        raise ValueError  # the message is made from the field, see `_explain`
+
+
+def _text(value: str) -> str:
+    _check(value.strip() and not _UNPRINTABLE.search(value))
+    return value
+
+
+def _base_url(value: str) -> str:
+    match = _IS_BASE_URL(value[:2000])
+    if not match or len(value) > 2000 or int(match["port"] or 0) > 65535:
+        raise ValueError
+    if match["host"].startswith("["):
+        ipaddress.IPv6Address(match["host"][1:-1])  # its error is a ValueError
+    return value
+
+
+def _host(value: str) -> str:
+    if not _IS_HOST_NAME(value):
+        ipaddress.ip_address(value)
+    return value
+
+
+def _tag_host(value: str) -> str:
+    _check(_IS_HOST_NAME(value))
+    return value.lower().rstrip(".")
+
+
+def _language(value: str) -> str:
+    _check(_IS_LANGUAGE(value))
+    return value
+
+
+def _feed_name(value: str) -> str:
+    _check(_IS_FEED_NAME(value))
+    return value
+
+
+def _day(value: object) -> object:
+    """TOML has dates of its own: 2026-01-01 is as good as "2026-01-01"."""
+    if type(value) is datetime.date:
+        return value.isoformat()
+    if isinstance(value, str):
+        _check(len(value) == 10 and datetime.date.fromisoformat(value))
+    return value
+
+
+def _folder(value: object) -> object:
+    return Path(os.path.expanduser(_text(value))) if isinstance(value, str) else value
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _once(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+def _domain(value: str) -> str:
+    """As `model.Provider` has it."""
+    return value.lower().removeprefix("www.")
+
+
+def toml(value: object) -> str:
+    """A value as TOML writes it; on one line, with nothing in it that a terminal would obey."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, dict):
+        return "{…}"  # never shown in full: who knows what is in it
+    if isinstance(value, str | Path):
+        quoted = json.dumps(str(value), ensure_ascii=False)
+        return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
+    return str(value)
+
+
+Text = Annotated[str, AfterValidator(_text)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+Language = Annotated[str, AfterValidator(_language)]
+Folder = Annotated[Path, BeforeValidator(_folder)]
+Domain = Annotated[str, AfterValidator(_text), AfterValidator(_domain)]
+Host = Annotated[str, AfterValidator(_host)]
+TagHost = Annotated[str, AfterValidator(_tag_host)]
+Day = Annotated[str, BeforeValidator(_day)]
+Name = Annotated[str, AfterValidator(_feed_name)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_as_tuple), AfterValidator(_once), Field(min_length=1)]
+Domains = Annotated[tuple[Domain, ...], BeforeValidator(_as_tuple), AfterValidator(_once), Field(min_length=1)]
+Languages = Annotated[tuple[Language, ...], BeforeValidator(_as_tuple), AfterValidator(_once), Field(min_length=1)]
+Formats = Annotated[tuple[model.Format, ...], BeforeValidator(_as_tuple), AfterValidator(_once), Field(min_length=1)]
+Compression = Literal["gzip", "brotli"]
+Compressions = Annotated[tuple[Compression, ...], BeforeValidator(_as_tuple), AfterValidator(_once)]
+Watch = Literal["auto", "inotify", "polling"]
+LogFormat = Literal["auto", "console", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_LINE = "text that is not blank, on one line"
+_URL = 'an absolute http or https URL in ASCII, without user, query or fragment, such as "https://news.example"'
+_SERVER = "http://host:port of [server]"
+_FORMATS = 'a list of at least one of "atom", "rss", "json"'
+_LANGUAGE = 'a language tag such as "en" or "pt-BR"'
+_LIST = "a list of at least one text; for no condition leave the key out"
+
+
+# --- the keys: default, one line of comment, what is allowed ---------------------------------------------------------
+
+
+def _key(
+    default: object, comment: str, allowed: str, *, otherwise: str = "", example: object = None, **limits: Any
+) -> Any:
+    """One key. `otherwise` says what holds while it is not set; `example` is what config.toml shows for it."""
+    extra: dict[str, Any] = {"allowed": allowed, "otherwise": otherwise, "example": example}
+    return Field(default, description=comment, json_schema_extra=extra, **limits)
+
+
+def _flag(default: bool | None, comment: str, **more: Any) -> Any:
+    return _key(default, comment, "true or false", **more)
+
+
+def _whole(default: int | None, low: int, high: int, comment: str, **more: Any) -> Any:
+    comment = f"{comment} ({low} to {high})"
+    return _key(default, comment, f"a whole number from {low} to {high}", ge=low, le=high, **more)
+
+
+def _choice(default: str, comment: str, options: object) -> Any:
+    comment = f"{comment} ({', '.join(get_args(options))})"
+    return _key(default, comment, "one of " + ", ".join(map(toml, get_args(options))))
+
+
+def _tables(comment: str, allowed: str, example: str) -> Any:
+    return _key({}, comment, allowed, example=example)
+
+
+def _score(example: float, what: str) -> Any:
+    return _key(None, f"only articles whose {what} is at least this", "a number", example=example)
+
+
+def _condition(example: tuple[str, ...], comment: str, allowed: str = _LIST) -> Any:
+    return _key((), comment, allowed, example=example)
+
+
+class Table(BaseModel):
+    """What every table of config.toml shares: unknown keys and loose types are errors, values do not change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Site(Table):
+    title: Text = _key("feedd", "name of the site; the titles of its feeds begin with it", _LINE)
+    url: BaseUrl = _key(
+        "", "relative URLs in articles are resolved against it", _URL, otherwise=_SERVER, example="https://news.example"
+    )
+    public_url: BaseUrl = _key(
+        "", "where subscribers fetch the feeds", _URL, otherwise=_SERVER, example="https://feeds.example"
+    )
+    language: Language = _key("en", "language of titles and articles", _LANGUAGE)
+    author: Text = _key(
+        "", "author of articles that name no provider", _LINE, otherwise="site.title", example="The editors"
+    )
+    description: Text = _key(
+        "", "one sentence about the site, shown by readers", _LINE, example="News about the things we build with"
+    )
+    tag_host: TagHost = _key(
+        "", "host in entry ids; with a new one every entry looks new", "a host name",
+        otherwise="the host of site.url", example="news.example",
+    )  # fmt: skip
+    tag_date: Day = _key(
+        "2026-01-01", "date in entry ids (RFC 4151); likewise never to change", 'a day such as "2026-01-01"'
+    )
+
+
+class Articles(Table):
+    path: Folder = _key(Path("articles"), "folder of article files, read to any depth", "a folder's path")
+    max_bytes: int = _whole(8 << 20, 1 << 10, 8 << 20, "larger article files are refused")
+    watch: Watch = _choice("auto", "how changes are noticed; polling suits network folders", Watch)
+    settle_ms: int = _whole(30, 0, 60_000, "quiet time after a change before files are read")
+    max_wait_ms: int = _whole(500, 1, 600_000, "longest wait for quiet under a steady stream of changes")
+    scan_interval_s: int = _whole(3600, 10, 604_800, "seconds between full scans, in case an event was lost")
+    poll_interval_s: int = _whole(5, 1, 3600, "seconds between looks when polling")
+
+
+class Override(Table):
+    title: Text = _key("", "title of this feed", _LINE, otherwise="made from site.title", example="Short reads")
+    description: Text = _key(
+        "", "one sentence about this feed", _LINE, otherwise="made from metadata", example="For the way home"
+    )
+    limit: int | None = _whole(None, 1, 1000, "newest entries in this feed", otherwise="feeds.limit", example=20)
+    language: Language = _key("", "language of this feed", _LANGUAGE, otherwise="feeds.language", example="en")
+    author: Text = _key("", "author of this feed", _LINE, otherwise="feeds.author", example="The systems desk")
+    full_content: bool | None = _flag(None, "carry whole articles", otherwise="feeds.full_content", example=True)
+
+
+class CustomFeed(Override):
+    formats: Formats = _key(
+        (), "which formats are written", _FORMATS, otherwise="feeds.formats", example=("atom", "json")
+    )
+    topics: Texts = _condition(("AI", "C++"), "any of these topics")
+    providers: Domains = _condition(("harbourpost.example",), "any of these providers, by domain")
+    categories: Texts = _condition(("news",), "any of these categories")
+    types: Texts = _condition(("article",), "any of these types")
+    languages: Languages = _condition(("en",), "any of these languages", f"{_LIST}; each {_LANGUAGE}")
+    not_topics: Texts = _condition(("Gossip",), "none of these topics")
+    not_providers: Domains = _condition(("tabloid.example",), "none of these providers, by domain")
+    not_categories: Texts = _condition(("sponsored",), "none of these categories")
+    not_types: Texts = _condition(("video",), "none of these types")
+    not_languages: Languages = _condition(("fr",), "none of these languages", f"{_LIST}; each {_LANGUAGE}")
+    min_quality: float | None = _score(60, "quality")
+    min_heat: float | None = _score(40, "heat")
+    title_contains: Texts = _condition(("open source", "licence"), "any of these texts in the title, in any case")
+
+    def filter(self) -> model.FeedFilter:
+        """The conditions alone, as core understands them."""
+        return model.FeedFilter(**{name: getattr(self, name) for name in model.FeedFilter.__struct_fields__})
+
+
+class Feeds(Table):
+    path: Folder = _key(Path("feeds"), "folder the feeds are written to", "a folder's path")
+    limit: int = _whole(50, 1, 1000, "newest entries in a live feed")
+    formats: Formats = _key(model.FORMATS, "which formats are written", _FORMATS)
+    archives: bool = _flag(True, "keep older entries in archive documents (RFC 5005)")
+    full_content: bool = _flag(False, "carry whole articles, not only summaries")
+    compress: Compressions = _key(
+        ("gzip", "brotli"), "compressed copies beside each file", 'a list of "gzip", "brotli"; [] for none'
+    )
+    language: Language = _key("", "language of the feeds", _LANGUAGE, otherwise="site.language", example="en")
+    author: Text = _key("", "author of the feeds", _LINE, otherwise="site.author", example="The feeds desk")
+    ttl_minutes: int = _whole(60, 1, 10_080, "how long RSS readers may wait before they ask again")
+    topics: bool = _flag(True, "a feed for every topic")
+    providers: bool = _flag(True, "a feed for every provider")
+    categories: bool = _flag(True, "a feed for every category")
+    topic: Mapping[Text, Override] = _tables("settings of one topic's feed", 'tables [feeds.topic."TOPIC"]', '"C++"')
+    provider: Mapping[Domain, Override] = _tables(
+        "settings of one provider's feed", 'tables [feeds.provider."DOMAIN"]', '"harbourpost.example"'
+    )
+    category: Mapping[Text, Override] = _tables(
+        "settings of one category's feed", "tables [feeds.category.CATEGORY]", "news"
+    )
+    custom: Mapping[Name, CustomFeed] = _tables(
+        "a feed of your own choice of articles",
+        "tables [feeds.custom.NAME], the name of a-z, 0-9 and inner hyphens, at most 64 characters",
+        "example",
+    )
+
+
+class State(Table):
+    path: Folder = _key(Path("state"), "folder of the index, kept apart from the feeds", "a folder's path")
+
+
+class Server(Table):
+    enabled: bool = _flag(True, "serve the feeds over HTTP")
+    host: Host = _key("127.0.0.1", "address to listen on", "an IP address or a host name")
+    port: int = _whole(8080, 0, 65535, "port to listen on; 0 takes any that is free")
+
+
+class Links(Table):
+    enabled: bool = _flag(True, "check the links of articles")
+
+
+class Log(Table):
+    format: LogFormat = _choice("auto", "how log lines look; auto adds colour on a terminal", LogFormat)
+    level: LogLevel = _choice("info", "the least level that is written", LogLevel)
+
+
+def _section(table: type[Table], comment: str) -> Any:
+    return _key(table(), comment, "a table")
+
+
+class Config(Table):
+    """The whole of config.toml. From `config.load`: folders absolute, every derived default filled in."""
+
+    site: Site = _section(Site, "what the feeds are about")
+    articles: Articles = _section(Articles, "where articles come from")
+    feeds: Feeds = _section(Feeds, "what is written")
+    state: State = _section(State, "what feedd remembers")
+    server: Server = _section(Server, "the built-in web server")
+    links: Links = _section(Links, "link checking")
+    log: Log = _section(Log, "what feedd says, on stderr")
+
+
+def below(field: FieldInfo) -> tuple[type[Table] | None, bool]:
+    """The kind of table that a key holds, and whether it holds them by names; None for a plain value."""
+    arguments = get_args(field.annotation)
+    held = arguments[-1] if arguments else field.annotation
+    return (held, bool(arguments)) if isinstance(held, type) and issubclass(held, Table) else (None, False)
+
+
+def extra(field: FieldInfo | None) -> dict[str, Any]:
+    """What `_key` says of a field besides its type, default and comment: allowed, otherwise, example."""
+    found = field.json_schema_extra if field else None
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,223 @@
+"""The life of the process on one page: build, start, work, stop in reverse.
+
+Edge: sees the configuration, the clock and the signals, and hands plain values down.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from structlog.typing import FilteringBoundLogger
+
+from feedd import bulk, config, errors, files, intake, publish, schedule, serve, settle, store, watch
+from feedd.store.sqlite import set_aside
+
+FEW_DOCUMENTS = 1_000  # so many archives are written before the daemon calls itself ready
+RETRY_S = (2.0, 5.0, 15.0, 60.0)  # after the output or the state could not be written
+_STOP = {signal.SIGTERM, signal.SIGINT}
+
+
+class Stopped(BaseException):
+    """Raised inside long work when the process has been asked to stop; everything is left for the next start."""
+
+
+def plan_of(settings: config.Config) -> bulk.Plan:
+    """The configuration as the plain values that the work needs."""
+    feeds = config.settings(settings)
+    source = intake.Source(
+        os.path.abspath(settings.articles.path), settings.site.url, settings.articles.max_bytes, feeds.rules
+    )
+    return bulk.Plan(source, feeds, os.path.abspath(settings.state.path), os.path.abspath(settings.feeds.path))
+
+
+def open_state(folder: str, log: FilteringBoundLogger, *, now: int) -> store.Store:
+    """The state; one that is torn is set aside, and made anew from the articles with the same ids.
+
+    Raises StateLockedError, StateTooNewError, StateError.
+    """
+    try:
+        return store.open_store(folder)
+    except sqlite3.OperationalError as error:
+        raise errors.StateError(f"{folder}: the state cannot be opened: {error}") from error
+    except sqlite3.DatabaseError as error:
+        tell_torn(log, set_aside(folder, now), error)
+        return store.open_store(folder)
+
+
+def tell_torn(log: FilteringBoundLogger, aside: str, error: Exception) -> None:
+    """Says what became of a torn state."""
+    log.error(
+        "state is torn, it is made anew from the articles with the same entry ids", reason=str(error), kept_as=aside
+    )
+
+
+def run(settings: config.Config, log: FilteringBoundLogger) -> None:
+    """Publishes until SIGTERM or SIGINT. Raises FeeddError for what keeps it from starting, and unexpected errors."""
+    plan = plan_of(settings)
+    ready, stopping = threading.Event(), threading.Event()
+    with ExitStack() as life, _signals_blocked():
+        state = open_state(plan.state_folder, log, now=int(time.time()))
+        life.callback(state.close)
+        watcher = watch.Watcher(
+            plan.source.root, gap_s=settings.articles.settle_ms / 1000, max_wait_s=settings.articles.max_wait_ms / 1000,
+            polling={"auto": None, "polling": True, "inotify": False}[settings.articles.watch],
+            poll_s=settings.articles.poll_interval_s,
+        )
+        jobs = schedule.Schedule()
+        work = Work(state, plan, log, watcher, jobs, ready, stopping)
+        life.callback(work.close)
+        if settings.server.enabled:
+            try:
+                server = serve.Server(settings.server.host, settings.server.port, plan.out, ready.is_set)
+            except OSError as error:
+                place = f"{settings.server.host}:{settings.server.port}"
+                raise errors.OutputError(f"cannot listen on {place}: {error.strerror}; see [server]") from error
+            server.start()
+            life.callback(server.stop)
+            log.info("serving", page=server.address + "/", ready=server.address + "/readyz")
+        life.enter_context(watcher)
+        jobs.start()
+        life.callback(jobs.stop)
+        interval_s = settings.articles.scan_interval_s
+        jobs.every("scan", interval_s, lambda: watcher.ask("schedule"), first_at=int(time.time()) + interval_s)
+        worker = threading.Thread(target=work.run, name="publish")
+        worker.start()
+        log.info("watching", articles=plan.source.root, mode=watcher.mode, feeds=plan.out)
+        caught = signal.sigwait(_STOP)
+        stopping.set()
+        log.info("stopping", signal=signal.Signals(caught).name)
+        jobs.stop()
+        watcher.stop()
+        worker.join()
+    if work.failure:
+        raise work.failure
+    log.info("stopped")
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Threads and workers made inside do not get the signals that `run` waits for."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Work:
+    """The loop of the publishing thread: batches of paths in, feeds out."""
+
+    def __init__(
+        self, state: store.Store, plan: bulk.Plan, log: FilteringBoundLogger, watcher: watch.Watcher,
+        jobs: schedule.Schedule, ready: threading.Event, stopping: threading.Event,
+    ) -> None:
+        self._plan, self._log, self._watcher, self._jobs = plan, log, watcher, jobs
+        self._ready, self._stopping = ready, stopping
+        self._failures = 0
+        self.failure: BaseException | None = None
+        self._publisher = self._new_publisher(state)
+
+    def close(self) -> None:
+        """Lets go of the state, when the loop has ended."""
+        self._publisher.close()
+        self._publisher.store.close()
+
+    def run(self) -> None:
+        """Until the watcher is stopped; an unexpected error stops the process."""
+        try:
+            left = True
+            self._prepare()
+            while not self._stopping.is_set():
+                patience_s = RETRY_S[min(self._failures, len(RETRY_S)) - 1] if self._failures else None
+                left = self._guarded(self._watcher.next_batch(0 if left else patience_s))
+        except Stopped:
+            pass
+        except BaseException as error:
+            self._log.critical("unexpected error, feedd stops", error=repr(error), exc_info=error)
+            self.failure = error
+        finally:
+            if not self._stopping.is_set():
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def _guarded(self, batch: settle.Batch | None) -> bool:
+        """One round; True if there is work left that need not wait. Faults of the outside world are retried."""
+        try:
+            return self._round(batch)
+        except files.RootGoneError as error:
+            self._log.error("the folder of articles is gone, its feeds stay as they are", reason=str(error))
+        except errors.OutputError as error:
+            self._retry("the output cannot be written, the last good feeds stay", error)
+        except sqlite3.OperationalError as error:
+            self._retry("the state cannot be written, the last good feeds stay", error)
+            self._watcher.ask("the state could not be written")
+        except sqlite3.DatabaseError as error:
+            self._replace_state(error)
+        return False
+
+    def _retry(self, what: str, error: Exception) -> None:
+        self._failures += 1
+        self._log.error(what, reason=str(error), again_in_s=RETRY_S[min(self._failures, len(RETRY_S)) - 1])
+
+    def _round(self, batch: settle.Batch | None) -> bool:
+        publisher, now = self._publisher, int(time.time())
+        if batch and batch.root_gone:
+            self._log.error("the folder of articles is gone, its feeds stay as they are", root=self._plan.source.root)
+        elif batch and batch.full_scan:
+            self._scan(batch.reason)
+        elif batch:
+            unsettled: tuple[str, ...] = ()
+            if batch.folders:
+                unsettled = publisher.scan(now=now, now_ns=time.time_ns(), under=sorted(batch.folders))
+            unsettled += publisher.ingest(batch.paths, now=now, now_ns=time.time_ns())
+            self._watcher.retry(unsettled, 0.05)
+        publisher.release(now=now)
+        left = publisher.rebuild(now=now, archives=False)
+        if not self._ready.is_set() and left <= FEW_DOCUMENTS:
+            left = publisher.rebuild(now=now)
+        if not self._ready.is_set() and publisher.store.find_meta("first_scan") is not None:
+            self._ready.set()
+            self._log.info("up to date", **publisher.store.count())
+        self._plan_release()
+        more = bool(left) and publisher.rebuild_archives(now=now)
+        self._failures = self._failures + 1 if left and not more else 0
+        return more
+
+    def _scan(self, reason: str) -> None:
+        began = time.monotonic()
+        self._log.info("scanning", root=self._plan.source.root, reason=reason)
+        publisher, now = self._publisher, int(time.time())
+        unsettled = publisher.scan(now=now, now_ns=time.time_ns())
+        self._watcher.retry(unsettled, 0.05)
+        publisher.reconcile()
+        self._log.info("scanned", seconds=round(time.monotonic() - began, 3), problems=publisher.totals.problems)
+
+    def _plan_release(self) -> None:
+        """The next held article is a job of the scheduler: it needs no file event to appear."""
+        at = self._publisher.store.next_release()
+        if at is not None:
+            self._jobs.at("release", at, self._watcher.wake)
+
+    def _replace_state(self, error: sqlite3.DatabaseError) -> None:
+        now = int(time.time())
+        self._publisher.close()
+        self._publisher.store.close()
+        tell_torn(self._log, set_aside(self._plan.state_folder, now), error)
+        self._publisher = self._new_publisher(store.open_store(self._plan.state_folder))
+        self._prepare()
+        self._watcher.ask("new state")
+
+    def _prepare(self) -> None:
+        self._publisher.prepare(now=int(time.time()))
+
+    def _new_publisher(self, state: store.Store) -> publish.Publisher:
+        return publish.Publisher(state, self._plan, self._log, settle_ns=50_000_000, progress=self._check)
+
+    def _check(self, _what: str, _count: int) -> None:
+        if self._stopping.is_set():
+            raise Stopped

@@ -1,0 +1,411 @@
+"""The order of steps: paths or a scan -> the state -> feeds on disk. Two entry points do the work, `ingest` and
+`rebuild`; start-up, lost events, crashes and articles whose time has come all go through them.
+
+Belongs to one thread. Reads no clock: `now` (seconds) and `now_ns` come from the daemon.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+
+import msgspec
+from msgspec import Struct
+from structlog.typing import FilteringBoundLogger
+
+from feedd import bulk, catalog, errors, files, intake, plan, rebuild, site
+from feedd import ingest as ingestion
+from feedd.store import FileRow, Store, open_store
+
+MANY_PATHS = 1_500  # from here on, starting worker processes pays
+MANY_DOCUMENTS = 400
+APPLY_AT_ONCE = 8_192  # intakes in one transaction
+ARCHIVES_AT_ONCE = 48  # between two looks at what else there is to do
+PARSE_VERSION = "1"  # a new meaning of what files say is a new version, and reads all of them again
+
+Progress = Callable[[str, int], None]
+
+
+class Totals(Struct):
+    """What was done since the start, for the log and for `feedd build`."""
+
+    files_read: int = 0
+    new: int = 0
+    updated: int = 0
+    removed: int = 0
+    problems: int = 0
+    feeds_written: int = 0
+    archives_written: int = 0
+
+
+def _quiet(_what: str, _count: int) -> None:
+    """Nobody watches the progress."""
+
+
+class Publisher:
+    """Keeps the feeds of one folder of articles equal to what they say."""
+
+    def __init__(
+        self, store: Store, run_plan: bulk.Plan, log: FilteringBoundLogger, *, settle_ns: int,
+        progress: Progress = _quiet, parallel: bool = True,
+    ) -> None:
+        self.store, self.plan, self._log, self._settle_ns, self._progress = store, run_plan, log, settle_ns, progress
+        self._parallel = parallel and (os.cpu_count() or 1) > 1
+        self._cache = rebuild.FragmentCache(32 << 20)
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="write")
+        self._causes: dict[int, tuple[str, int]] = {}
+        self.totals = Totals()
+
+    def close(self) -> None:
+        """Waits for the files that are being written."""
+        self._threads.shutdown()
+
+    # -- what the files say ------------------------------------------------------------------------------------------
+
+    def prepare(self, *, now: int) -> None:
+        """Whatever an earlier run left half done, or a changed configuration asks for; before the first scan."""
+        settings = self.plan.settings
+        files.clean_temporaries(self.plan.out)
+        fingerprint = _fingerprint(settings)
+        with self.store.transaction():
+            if self.store.find_meta("settings") not in (None, fingerprint):
+                self._log.info("configuration changed, every feed is looked at again")
+                self.store.mark_all_dirty()
+                self.store.put_meta("listing", "")
+            self.store.put_meta("settings", fingerprint)
+            if not settings.archives:
+                self.store.drop_archives()
+
+    def scan(self, *, now: int, now_ns: int, under: Sequence[str] = ("",)) -> tuple[str, ...]:
+        """Compares the folder (or folders below it) with what is known, and ingests what differs.
+
+        Returns the paths that are still being written. Raises RootGoneError where there is no folder: then
+        nothing is known of its files, and what was published stays.
+        """
+        fingerprint = _fingerprint((PARSE_VERSION, self.plan.source.site_url, self.plan.source.rules))
+        whole = "" in under
+        force = whole and self.store.find_meta("parse") != fingerprint
+        initial = self.store.find_meta("first_scan") is None
+        troubles: dict[str, str] = {}
+        found = self._differences(under, force=force, troubles=troubles)
+        if self.store.has_files():
+            found = iter(sorted(found, key=lambda item: isinstance(item, intake.Reading)))  # gone first: renames
+        unsettled = self._ingest(found, now=now, now_ns=now_ns, settle_ns=self._settle_ns, initial=initial)
+        with self.store.transaction():
+            if whole:
+                known = {problem.path for problem in self.store.list_problems()}
+                self.store.drop_problems(sorted(known - troubles.keys() - set(self.store.find_files(sorted(known)))))
+                self.store.put_meta("parse", fingerprint)
+                if not unsettled and initial:
+                    self.store.put_meta("first_scan", str(now))
+                self._drop_unwanted_feeds()
+        return unsettled
+
+    def ingest(self, paths: Iterable[str], *, now: int, now_ns: int) -> tuple[str, ...]:
+        """Looks at some paths that nobody writes to, as far as events tell; returns those that change all the same."""
+        ordered = sorted(paths)
+        rows = self.store.find_files(ordered)
+        initial = self.store.find_meta("first_scan") is None
+        readings = [intake.Reading(path, rows[path].digest if path in rows else b"") for path in ordered]
+        return self._ingest(iter(readings), now=now, now_ns=now_ns, settle_ns=0, initial=initial)
+
+    def release(self, *, now: int) -> None:
+        """Publishes held articles whose time has come."""
+        report = ingestion.release(self.store, now=now)
+        self._note(report)
+
+    def _differences(
+        self, under: Sequence[str], *, force: bool, troubles: dict[str, str]
+    ) -> Iterator[intake.Reading | intake.Intake]:
+        """What a scan finds to be looked at: a merge of two streams in the order of paths."""
+        lost_folders: list[str] = []
+
+        def report(path: str, reason: str) -> None:
+            troubles[path] = reason
+            if path.endswith("/"):
+                lost_folders.append(path)
+
+        again = {problem.path for problem in self.store.list_problems()}
+        with open_store(self.store.folder, read_only=True) as reader:
+            for folder in under:
+                known = reader.iter_files(folder)
+                row = next(known, None)
+                for path, stat in files.scan(self.plan.source.root, under=folder, on_problem=report):
+                    while row is not None and row.path < path:
+                        yield from _gone(row, lost_folders)
+                        row = next(known, None)
+                    if row is not None and row.path == path:
+                        same = (row.mtime_ns, row.size, row.inode) == (stat.mtime_ns, stat.size, stat.inode)
+                        if force or path in again:
+                            yield intake.Reading(path)
+                        elif not same:
+                            yield intake.Reading(path, row.digest)
+                        row = next(known, None)
+                    else:
+                        yield intake.Reading(path)
+                while row is not None:
+                    yield from _gone(row, lost_folders)
+                    row = next(known, None)
+        for path, reason in sorted(troubles.items()):
+            if path.endswith("/") or files.is_article_path(path):
+                yield intake.Intake(path, "problem", trouble=intake.Trouble(0, 0, "", reason))
+
+    def _ingest(
+        self, found: Iterator[intake.Reading | intake.Intake], *, now: int, now_ns: int, settle_ns: int, initial: bool
+    ) -> tuple[str, ...]:
+        """Reads, in worker processes if there is much to read, and applies."""
+        ahead: list[intake.Reading | intake.Intake] = []
+        for item in found:
+            ahead.append(item)
+            if len(ahead) >= MANY_PATHS:
+                break
+        if len(ahead) < MANY_PATHS or not self._parallel:
+            rest = (item for part in (ahead, found) for item in part)
+            return self._apply(self._take(rest, now_ns, settle_ns), now=now, initial=initial)
+        known: list[intake.Intake] = []
+        readings = _readings(itertools.chain(ahead[:], found), known)
+        with bulk.Workers(self.plan) as workers:
+            taken = workers.take(readings, now_ns=now_ns, settle_ns=settle_ns)
+            return self._apply(_with(known, taken), now=now, initial=initial)
+
+    def _take(
+        self, found: Iterable[intake.Reading | intake.Intake], now_ns: int, settle_ns: int
+    ) -> Iterator[intake.Intake]:
+        for item in found:
+            if isinstance(item, intake.Intake):
+                yield item
+            else:
+                yield intake.take(self.plan.source, item, now_ns=now_ns, settle_ns=settle_ns)
+
+    def _apply(self, intakes: Iterator[intake.Intake], *, now: int, initial: bool) -> tuple[str, ...]:
+        unsettled: list[str] = []
+        batch: list[intake.Intake] = []
+
+        def apply() -> None:
+            report = ingestion.apply(self.store, batch, now=now, initial=initial)
+            unsettled.extend(report.unsettled)
+            self._note(report)
+            self.totals.files_read += len(batch)
+            self._progress("articles", len(batch))
+            batch.clear()
+
+        for item in intakes:
+            batch.append(item)
+            if len(batch) >= APPLY_AT_ONCE:
+                apply()
+        if batch:
+            apply()
+        return tuple(unsettled)
+
+    def _note(self, report: ingestion.Report) -> None:
+        for problem in report.problems:
+            place = {"line": problem.line, "column": problem.column} if problem.line else {}
+            field = {"field": problem.field} if problem.field else {}
+            self._log.warning("article rejected", path=problem.path, **place, **field, reason=problem.message)
+        for feed_id, (cause, count) in report.causes.items():
+            first, before = self._causes.get(feed_id, (cause, 0))
+            self._causes[feed_id] = (first, before + count)
+        self.totals.problems += len(report.problems)
+        for event in report.events:
+            self.totals.new += event.what == "new"
+            self.totals.removed += event.what == "removed"
+            self.totals.updated += event.what in ("edited", "related or copies changed")
+        if report.listing_changed:
+            with self.store.transaction():
+                self.store.put_meta("listing", "")
+
+    def _drop_unwanted_feeds(self) -> None:
+        """Feeds that the configuration no longer asks for; their files go with the next `reconcile`."""
+        rules = self.plan.source.rules
+        wanted = {"all": True, "topic": rules.topics, "provider": rules.providers, "category": rules.categories}
+        custom = {name for name, _ in rules.custom}
+        for feed in self.store.list_feeds():
+            if not wanted.get(feed.kind, feed.key in custom):
+                self._log.info("feed removed", kind=feed.kind, feed=feed.key, cause="configuration")
+                self.store.drop_feed(feed.id)
+                self.store.put_meta("listing", "")
+        for name in ("", *sorted(custom)):
+            kind = "custom" if name else "all"
+            if self.store.find_feed(kind, name) is None:
+                self.store.put_feed(_ref(kind, name))
+                self.store.put_meta("listing", "")
+
+    # -- feeds on disk -----------------------------------------------------------------------------------------------
+
+    def reconcile(self) -> None:
+        """Compares the names in the output folder with those that should be there: marks what is missing, removes
+        what no feed of ours owns any more. Files that feedd would never write are left alone."""
+        wanted: dict[str, tuple[int, int] | None] = {}
+        feeds = {feed.id: feed for feed in self.store.list_feeds()}
+        settings = self.plan.settings
+        suffixes = ["", *(rebuild.SUFFIXES[encoding] for encoding in settings.encodings)]
+        for name in catalog.NAMES:
+            wanted |= dict.fromkeys(name + suffix for suffix in suffixes)
+        for document in self.store.list_documents():
+            feed = feeds[document.feed_id]
+            if feed.slug is not None:
+                base = site.base_path(feed.kind, feed.slug, document.page)
+                for fmt in site.formats_of(settings, feed.kind, feed.key, document.page):
+                    for suffix in suffixes:
+                        wanted[f"{base}.{fmt}{suffix}"] = (document.feed_id, document.page)
+        present = set(catalog.list_own(self.plan.out))
+        strays = sorted(present - wanted.keys())
+        for path in strays:
+            os.unlink(os.path.join(self.plan.out, path))
+        if strays:
+            self._log.info("files removed", count=len(strays), first=strays[0], cause="no feed is to have them")
+        missing = {document for path in wanted.keys() - present if (document := wanted[path])}
+        with self.store.transaction():
+            self.store.mark_dirty((feed_id, page, 0) for feed_id, page in sorted(missing))
+
+    def rebuild(self, *, now: int, archives: bool = True) -> int:
+        """Writes every document that is not as the state says; returns how many are left (archives, failed ones).
+
+        Live feeds first, in the formats that readers ask for most; with many of them, all of Atom and RSS before JSON
+        and the compressed siblings. `archives` False leaves those for `rebuild_archives`.
+        """
+        self._name_feeds()
+        dirty = self.store.list_dirty(live=True)
+        if self.plan.settings.archives:
+            with self.store.transaction():
+                for feed_id, _ in dirty:
+                    rebuild.close_pages(self.store, self.plan.settings, feed_id)
+        if len(dirty) > MANY_DOCUMENTS and self._parallel:
+            self._rebuild_in_bulk(dirty, now=now, archives=archives)
+        else:
+            self._rebuild_here(dirty, now=now)
+        self._write_listing()
+        while archives and self.rebuild_archives(now=now):
+            pass
+        return self.store.count_dirty()
+
+    def rebuild_archives(self, *, now: int) -> bool:
+        """Writes some archives; False when there are none left, or none that can be written now."""
+        dirty = self.store.list_dirty(live=False, limit=ARCHIVES_AT_ONCE)
+        return bool(dirty) and self._rebuild_here(dirty, now=now)
+
+    def _rebuild_here(self, documents: Sequence[tuple[int, int]], *, now: int) -> bool:
+        """In this process, with the writing and compressing of files on threads."""
+        written: list[bulk.Done] = []
+        failed: list[bulk.Done] = []
+        folders: set[str] = set()
+        running = []
+        encodings = self.plan.settings.encodings
+        for feed_id, page in documents:
+            built = rebuild.build(self.store, self.plan.settings, self._cache, feed_id, page)
+            jobs = [
+                self._threads.submit(rebuild.write_file, self.plan.out, file, encodings, sync=True)
+                for file in built.files
+            ]
+            running.append((built, jobs))
+        for built, jobs in running:
+            error, changed = built.error, False
+            for job in jobs:
+                try:
+                    changed |= job.result()
+                except errors.OutputError as failure:
+                    error = str(failure)
+            (failed if error else written).append(bulk.done_of(built, changed=changed, error=error))
+            if changed:
+                folders.add(os.path.dirname(os.path.join(self.plan.out, built.base)))
+        for folder in folders:
+            files.sync_folder(folder)
+        self._finish(written, failed, now=now)
+        return bool(written)
+
+    def _rebuild_in_bulk(self, dirty: Sequence[tuple[int, int]], *, now: int, archives: bool) -> None:
+        tasks = [tuple(dirty[start : start + 24]) for start in range(0, len(dirty), 24)]
+        with bulk.Workers(self.plan) as workers:
+            first = [bulk.Task(documents, ("atom", "rss"), siblings=False) for documents in tasks]
+            for _ in workers.make(first):
+                self._progress("feeds", 1)
+            self._log.info("live feeds are on disk", feeds=len(dirty), formats="atom, rss")
+            self._finish_in_bulk(workers, [bulk.Task(documents) for documents in tasks], now=now)
+            while archives and (dirty := self.store.list_dirty(live=False, limit=4_096)):
+                pages = [tuple(dirty[start : start + 16]) for start in range(0, len(dirty), 16)]
+                if not self._finish_in_bulk(workers, [bulk.Task(documents) for documents in pages], now=now):
+                    break
+
+    def _finish_in_bulk(self, workers: bulk.Workers, tasks: Sequence[bulk.Task], *, now: int) -> bool:
+        done = list(workers.make(tasks))
+        os.sync()  # one for all, before they count as written
+        self._finish([d for d in done if not d.error], [d for d in done if d.error], now=now)
+        return any(not d.error for d in done)
+
+    def _finish(self, written: Sequence[bulk.Done], failed: Sequence[bulk.Done], *, now: int) -> None:
+        """Marks what was written, and says so with its cause."""
+        with self.store.transaction():
+            self.store.mark_written(
+                (d.feed_id, d.page, d.seq, d.floor, d.updated_us, d.entries, d.bytes, now if d.changed else None)
+                for d in written
+            )
+            for d in failed:
+                self.store.mark_failed(d.feed_id, d.page, d.error)
+        for d in failed:
+            self._log.error("feed not written, the last good one stays", feed=d.base, reason=d.error)
+        for d in written:
+            cause, count = self._causes.pop(d.feed_id, ("", 0)) if not d.page else ("", 0)
+            if d.changed:
+                self.totals.feeds_written += not d.page
+                self.totals.archives_written += bool(d.page)
+                more = f" and {count - 1} more" if count > 1 else ""
+                cause = cause + more if cause else ("archive" if d.page else "configuration, or an earlier run")
+                self._log.log(
+                    10 if d.page else 20, "feed written", feed=d.base, entries=d.entries, bytes=d.bytes, cause=cause
+                )
+
+    def _name_feeds(self) -> None:
+        unnamed = self.store.list_unnamed()
+        if not unnamed:
+            return
+        with self.store.transaction():
+            for kind in sorted({feed.kind for feed in unnamed}):
+                ids = {feed.key: feed.id for feed in unnamed if feed.kind == kind}
+                slugs = site.assign_slugs(kind, ids, self.store.list_slugs(kind))
+                self.store.put_slugs((ids[key], slug) for key, slug in slugs.items())
+
+    def _write_listing(self) -> None:
+        """The OPML list and the index page, when a feed was made, removed or renamed."""
+        if self.store.find_meta("listing") == "written" and catalog.is_written(self.plan.out, self.plan.settings):
+            return
+        for file in catalog.listing(self.store, self.plan.settings):
+            rebuild.write_file(self.plan.out, file, self.plan.settings.encodings, sync=True)
+        with self.store.transaction():
+            self.store.put_meta("listing", "written")
+
+
+def _ref(kind: str, name: str) -> plan.FeedRef:
+    return plan.FeedRef("custom" if kind == "custom" else "all", name, name)
+
+
+def _readings(
+    found: Iterable[intake.Reading | intake.Intake], known: list[intake.Intake]
+) -> Iterator[intake.Reading]:
+    """What must be read; the rest goes to `known`."""
+    for item in found:
+        if isinstance(item, intake.Intake):
+            known.append(item)
+        else:
+            yield item
+
+
+def _with(known: list[intake.Intake], taken: Iterator[intake.Intake]) -> Iterator[intake.Intake]:
+    """All Intakes; the known ones (gone, mostly) as soon as they are known, so that what was renamed is recognised."""
+    for item in taken:
+        while known:
+            yield known.pop()
+        yield item
+    yield from known
+
+
+def _gone(row: FileRow, lost_folders: Sequence[str]) -> Iterator[intake.Intake]:
+    """A known file that a scan did not meet, unless its folder could not be listed."""
+    if not any(row.path.startswith(folder) for folder in lost_folders):
+        yield intake.Intake(row.path, "gone")
+
+
+def _fingerprint(value: object) -> str:
+    return blake2b(msgspec.msgpack.encode(value, enc_hook=repr), digest_size=16).hexdigest()

@@ -1,0 +1,192 @@
+"""A dirty document -> its bytes, and bytes -> files: the second half of publishing.
+
+Reads the state, asks `plan` for order and `render` for bytes, writes through `files`. Runs in the daemon for an edit,
+in worker processes for many documents. Marks nothing as written: `publish` does, once the files are safe.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+import brotli
+from msgspec import Struct
+
+from feedd import files, model, plan, render, site
+from feedd.store import Store
+
+GZIP_LEVEL = 6
+BROTLI_QUALITY = 5
+SUFFIXES = {"gzip": ".gz", "brotli": ".br"}
+
+
+class File(Struct, frozen=True, gc=False):
+    """One file to be written, below the output folder."""
+
+    path: str
+    data: bytes
+
+
+class Built(Struct, frozen=True, array_like=True, gc=False):
+    """A document that was rendered; `seq` is the change it shows. `error` is why it must not be written."""
+
+    feed_id: int
+    page: int
+    seq: int
+    floor: int | None
+    updated_us: int
+    entries: int
+    base: str
+    files: tuple[File, ...] = ()
+    error: str = ""
+
+
+class FragmentCache:
+    """Rendered entries by article, revision and format; the least recently used go first. Not for several threads."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max, self._size = max_bytes, 0
+        self._kept: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+
+    def find(self, key: tuple[object, ...]) -> bytes | None:
+        """The bytes kept under a key."""
+        data = self._kept.get(key)
+        if data is not None:
+            self._kept.move_to_end(key)
+        return data
+
+    def put(self, key: tuple[object, ...], data: bytes) -> None:
+        """Keeps bytes, and forgets others if there is no room."""
+        self._kept[key] = data
+        self._size += len(data) + 300  # the key and the table's share
+        while self._size > self._max:
+            _, old = self._kept.popitem(last=False)
+            self._size -= len(old) + 300
+
+
+def close_pages(store: Store, settings: site.Settings, feed_id: int) -> None:
+    """Closes the archives that are due, so that live feed and archives together hold every entry (RFC 5005, section 4).
+
+    The newest archive learns of its successor, and is written once more; older ones never change by growth.
+    """
+    feed = store.get_feed(feed_id)
+    limit = settings.of(feed.kind, feed.key).limit or settings.limit
+    last, bound = store.last_page(feed_id)
+    pages = plan.pages_due(store.count_entries(feed_id, bound), limit)
+    if not pages:
+        return
+    if last:
+        store.mark_dirty([(feed_id, last, 0)])
+    for number, upper in enumerate(store.list_bounds(feed_id, above=bound, every=limit, pages=pages), last + 1):
+        store.put_document(feed_id, number, upper, 0)
+
+
+def build(
+    store: Store, settings: site.Settings, cache: FragmentCache, feed_id: int, page: int,
+    formats: Sequence[model.Format] | None = None,
+) -> Built:
+    """The bytes of a document in its formats (or in `formats` only), from one consistent state of the store."""
+    with store.snapshot():
+        document = store.get_document(feed_id, page)
+        feed = store.get_feed(feed_id)
+        own = settings.of(feed.kind, feed.key)
+        limit = own.limit or settings.limit
+        last, _ = store.last_page(feed_id)
+        if page:
+            below = store.get_document(feed_id, page - 1).bound if page > 1 else -1
+            rows = store.list_window(feed_id, above=-1 if below is None else below, up_to=document.bound, limit=-1)
+        else:
+            rows = store.list_window(feed_id, above=-1, up_to=None, limit=limit)
+        full = own.full_content if own.full_content is not None else settings.full_content
+        options = render.Options(full_content=full, language=own.language or settings.language)
+        wanted = [fmt for fmt in site.formats_of(settings, feed.kind, feed.key, page) if not formats or fmt in formats]
+        fragments = _fragments(store, settings, cache, rows, options, wanted)
+        updated_us = max([document.updated_us, *(plan.changed_us(row) for row in rows)])
+        head = site.head(
+            settings, kind=feed.kind, key=feed.key, label=feed.label, slug=feed.slug or "", page=page, pages=last,
+            complete=not page and not last and len(rows) <= limit, updated_us=updated_us or _epoch(settings),
+            metadata=store.metadata_of(feed.kind, feed.key),
+        )
+    base = site.base_path(feed.kind, feed.slug or "", page)
+    floor = rows[-1].position if not page and len(rows) >= limit else None
+    built = tuple(File(f"{base}.{fmt}", render.document(head, fragments[fmt], fmt)) for fmt in wanted)
+    return Built(feed_id, page, document.dirty_seq, floor, updated_us, len(rows), base, built)
+
+
+def _epoch(settings: site.Settings) -> int:
+    """The `updated` of a feed that never had an entry: the day from which its ids count."""
+    return (plan.date_in_name(f"{settings.tag_date}-feed") or 0) * 1_000_000
+
+
+def _fragments(
+    store: Store, settings: site.Settings, cache: FragmentCache, rows: Sequence[plan.Shown], options: render.Options,
+    formats: Sequence[model.Format],
+) -> dict[model.Format, list[bytes]]:
+    """The entries' bytes in each format, in the order of `rows`; rendered only where the cache has them not."""
+    bumped = _bumped(rows)
+    out: dict[model.Format, list[bytes]] = {fmt: [] for fmt in formats}
+    keys = {row.id: (row.id, row.revision, bumped.get(row.id), options) for row in rows}
+    found = {(row.id, fmt): cache.find((fmt, *keys[row.id])) for row in rows for fmt in formats}
+    missing = sorted({article_id for (article_id, _), data in found.items() if data is None})
+    bodies = store.find_bodies(missing)
+    for row in rows:
+        entry: model.Entry | None = None
+        for fmt in formats:
+            data = found[row.id, fmt]
+            if data is None:
+                entry = entry or _entry(store, settings, row, bodies[row.id], bumped.get(row.id, row.updated_us))
+                data = render.fragment(entry, fmt, options)
+                cache.put((fmt, *keys[row.id]), data)
+            out[fmt].append(data)
+    return out
+
+
+def _bumped(rows: Sequence[plan.Shown]) -> dict[int, int]:
+    """Article id -> another `updated`, for entries that share one with an entry above them (DuplicateUpdated)."""
+    if len({row.updated_us for row in rows}) == len(rows):
+        return {}
+    return plan.distinct_updated([(row.id, row.updated_us) for row in rows])
+
+
+def _entry(
+    store: Store, settings: site.Settings, row: plan.Shown, article: model.Article, updated_us: int
+) -> model.Entry:
+    sources: tuple[model.Source, ...] = ()
+    if row.copies > 1:
+        others = [c for c in store.list_stories([row.story]) if c.id != row.id and plan.visible(c)]
+        bodies = store.find_bodies([other.id for other in others])
+        by_identity = sorted(others, key=lambda other: other.entry_path)
+        articles = [bodies[other.id] for other in by_identity]
+        sources = tuple(model.Source(other.provider, other.original_url or other.url) for other in articles)
+    identity = plan.tag_uri(settings.tag_host, settings.tag_date, row.entry_path)
+    return model.Entry(identity, article, row.published_at, updated_us, sources)
+
+
+def compress(data: bytes, encoding: str) -> bytes:
+    """The same bytes give the same bytes: no name and no time in the gzip header (RFC 1952)."""
+    if encoding == "gzip":
+        return zlib.compress(data, GZIP_LEVEL, wbits=31)
+    return bytes(brotli.compress(data, quality=BROTLI_QUALITY))
+
+
+def write_file(root: str, file: File, encodings: Iterable[str], *, sync: bool, siblings: bool = True) -> bool:
+    """Writes a file if its bytes changed, then its compressed siblings; returns whether the file itself changed.
+
+    A sibling carries the file's own mtime, as servers of static files want it; so siblings of another mtime are known
+    to be of other bytes, whatever crash came between. Raises OutputError.
+    """
+    path = os.path.join(root, file.path)
+    changed = files.write(path, file.data, sync=sync)
+    for encoding in encodings if siblings else ():
+        mtime_ns = os.stat(path).st_mtime_ns
+        sibling = path + SUFFIXES[encoding]
+        try:
+            if not changed and os.stat(sibling).st_mtime_ns == mtime_ns:
+                continue
+        except FileNotFoundError:
+            pass
+        if not files.write(sibling, compress(file.data, encoding), mtime_ns=mtime_ns, sync=sync):
+            os.utime(sibling, ns=(mtime_ns, mtime_ns))
+    return changed

@@ -1,0 +1,54 @@
+"""Turns entries and heads into feeds: Atom 1.0, RSS 2.0, JSON Feed 1.1. Pure; the only part that knows feedgen.
+
+An entry is rendered once per format (`fragment`); the caller keeps those bytes and joins them under a head
+(`document`). Two lanes write the same bytes: templates, and feedgen with our extensions, which takes over whatever is
+not plainly safe to write. Called by the services that build feeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from feedd import model
+from feedd.render import atom, clean, content, jsonfeed, rss
+from feedd.render.heads import GENERATOR, MEDIA_TYPES, VERSION
+from feedd.render.options import Options
+
+__all__ = ["GENERATOR", "MEDIA_TYPES", "VERSION", "Options", "document", "fragment", "fragments"]
+
+
+def fragment(entry: model.Entry, fmt: model.Format, options: Options) -> bytes:
+    """The entry as it stands in any feed of that format, UTF-8, without a line end after it.
+
+    Never raises because of what a text or URL holds: what a feed cannot hold is repaired or left out.
+    """
+    return fragments(entry, (fmt,), options)[0]
+
+
+def fragments(entry: model.Entry, formats: Sequence[model.Format], options: Options) -> list[bytes]:
+    """`fragment` for several formats, in their order; half the price of asking for each alone."""
+    sure = clean.is_clean(entry, options)
+    if not sure:
+        entry, options = clean.repair(entry), clean.repair_options(options)
+    shown = content.show(entry, options)
+    return [_write(shown, fmt, sure) for fmt in formats]
+
+
+def _write(shown: content.Shown, fmt: model.Format, sure: bool) -> bytes:
+    if fmt == "json":
+        return jsonfeed.fragment(shown)
+    if not sure:
+        from feedd.render import feedgen_lane  # lxml takes 40 ms to import, and is hardly ever needed
+
+        return feedgen_lane.fragment(shown, fmt)
+    written = atom.fragment(shown) if fmt == "atom" else rss.fragment(shown)
+    return written.encode()
+
+
+def document(head: model.Head, fragments: Iterable[bytes], fmt: model.Format) -> bytes:
+    """A whole feed: head, the fragments in the order given (newest first), tail. Valid without any fragment, too."""
+    head = clean.head(head)
+    if fmt == "json":
+        return b"".join((jsonfeed.head(head), b",\n".join(fragments), jsonfeed.TAIL))
+    lane = atom if fmt == "atom" else rss
+    return b"".join((lane.head(head).encode(), *[part + b"\n" for part in fragments], lane.TAIL.encode(), b"\n"))

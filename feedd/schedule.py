@@ -1,0 +1,44 @@
+"""The job table: what runs at which time. The only module that imports APScheduler.
+
+Jobs run on the scheduler's thread and should only wake the one who does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+Job = Callable[[], object]
+
+
+class Schedule:
+    """Jobs by name, each at most once at a time; one that was due while the machine slept runs once."""
+
+    def __init__(self) -> None:
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+
+    def start(self) -> None:
+        """Starts the scheduler's thread."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Runs nothing any more."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    def every(self, name: str, interval_s: int, job: Job, *, first_at: int) -> None:
+        """Runs `job` at `first_at` (seconds), and every `interval_s` from then on."""
+        self._scheduler.add_job(
+            job, "interval", seconds=interval_s, next_run_time=datetime.fromtimestamp(first_at, UTC), id=name,
+            name=name, replace_existing=True,
+        )
+
+    def at(self, name: str, when_at: int, job: Job) -> None:
+        """Runs `job` once, at `when_at` (seconds), or at once if that is past; takes the place of one of that name."""
+        self._scheduler.add_job(
+            job, "date", run_date=datetime.fromtimestamp(when_at, UTC), id=name, name=name, replace_existing=True
+        )

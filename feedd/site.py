@@ -1,0 +1,249 @@
+"""What a feed is called and where it lives: slugs, files, URLs, heads, the OPML list and the index page.
+
+Pure: names and settings in, values out; called by `rebuild` and `catalog`. Does not know entries.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from html import escape
+from urllib.parse import quote
+
+from msgspec import Struct
+
+from feedd import model, plan
+
+FOLDERS: dict[str, str] = {"topic": "topics", "provider": "providers", "category": "categories", "custom": "feeds"}
+ARCHIVES = "archives"
+GROUP_TITLES = {
+    "all": "Everything", "custom": "Selections", "topic": "Topics", "category": "Categories", "provider": "Providers",
+}
+MEDIA_TYPES: dict[model.Format, str] = {
+    "atom": "application/atom+xml", "rss": "application/rss+xml", "json": "application/feed+json",
+}
+FORMAT_NAMES: dict[model.Format, str] = {"atom": "Atom", "rss": "RSS", "json": "JSON"}
+_NOT_SLUG = re.compile(r"[^a-z0-9]+")
+_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,250}[a-z0-9])?")
+_SLUG_LENGTH = 80
+
+
+class FeedSettings(Struct, frozen=True):
+    """What configuration says of one feed; None or empty where the site's own setting holds."""
+
+    title: str = ""
+    description: str = ""
+    language: str = ""
+    author: str = ""
+    limit: int | None = None
+    full_content: bool | None = None
+    formats: tuple[model.Format, ...] | None = None
+
+
+class Settings(Struct, frozen=True):
+    """The whole of the configuration that feeds depend on, as plain values. URLs have no trailing slash.
+
+    `tag_host` and `tag_date` are the authority of every id. `feeds` is keyed by (kind, key).
+    """
+
+    title: str
+    url: str
+    public_url: str
+    tag_host: str
+    tag_date: str = "2026-01-01"
+    language: str = "en"
+    author: str = ""
+    description: str = ""
+    limit: int = 50
+    formats: tuple[model.Format, ...] = model.FORMATS
+    archives: bool = True
+    full_content: bool = False
+    encodings: tuple[str, ...] = ("gzip", "brotli")
+    ttl_minutes: int = 60
+    rules: plan.Rules = plan.Rules()
+    feeds: Mapping[tuple[str, str], FeedSettings] = {}
+
+    def of(self, kind: str, key: str) -> FeedSettings:
+        """What is configured for one feed."""
+        return self.feeds.get((kind, key)) or _NOTHING_SET
+
+
+_NOTHING_SET = FeedSettings()
+
+
+def slugify(name: str) -> str:
+    """Lower-case ASCII letters, digits and hyphens of a name, at most 80; empty where nothing is left."""
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return _NOT_SLUG.sub("-", ascii_name.lower())[:_SLUG_LENGTH].strip("-")
+
+
+def assign_slugs(kind: str, keys: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
+    """A slug for each key of feeds that have none; the same whatever the order of `keys`.
+
+    A few characters of a hash are added on collision, or when nothing is left of a name.
+    """
+    used, out = set(taken), {}
+    for key in sorted(keys, key=lambda key: (len(key), key)):
+        is_domain = kind == "provider" and _DOMAIN.fullmatch(key) and ".." not in key
+        slug = key if is_domain else slugify(key)
+        if not slug or slug in used:
+            digest = f"{plan.hash63(key):016x}"
+            lengths = range(6, len(digest) + 1)
+            slug = next(s for s in (f"{slug or kind}-{digest[:n]}" for n in lengths) if s not in used)
+        used.add(slug)
+        out[key] = slug
+    return out
+
+
+def base_path(kind: str, slug: str, page: int = 0) -> str:
+    """Where a document is, below the output folder and without its suffix."""
+    base = "all" if kind == "all" else f"{FOLDERS[kind]}/{slug}"
+    return f"{ARCHIVES}/{base}/{page}" if page else base
+
+
+def formats_of(settings: Settings, kind: str, key: str, page: int = 0) -> tuple[model.Format, ...]:
+    """The formats of a document. Archives are of Atom and RSS: RFC 5005 knows no JSON Feed."""
+    formats = settings.of(kind, key).formats or settings.formats
+    return tuple(fmt for fmt in formats if fmt != "json") if page else formats
+
+
+def document_url(settings: Settings, base: str, fmt: model.Format) -> str:
+    """The address of a document."""
+    return f"{settings.public_url}/{quote(base)}.{fmt}"
+
+
+def feed_title(settings: Settings, kind: str, key: str, label: str, metadata: model.Metadata | None) -> str:
+    """A feed's name for people: as configured, else from its metadata, else as articles spell it."""
+    own = settings.of(kind, key).title
+    if own:
+        return own
+    if kind == "all":
+        return settings.title
+    name = metadata.name if metadata else label
+    return f"{name} – {settings.title}"
+
+
+def head(
+    settings: Settings, *, kind: str, key: str, label: str, slug: str, page: int, pages: int, complete: bool,
+    updated_us: int, metadata: model.Metadata | None,
+) -> model.Head:
+    """All of a document but its entries. `pages`: how many archives the feed has; `page` 0 is the live document."""
+    own = settings.of(kind, key)
+
+    def urls(number: int) -> dict[model.Format, str]:
+        base = base_path(kind, slug, number)
+        return {fmt: document_url(settings, base, fmt) for fmt in formats_of(settings, kind, key, number)}
+
+    previous = page - 1 if page else pages
+    images = metadata.images if metadata else ()
+    logos = [image for image in images if 0 < image.width <= 144 and 0 < image.height <= 400]
+    return model.Head(
+        id=plan.tag_uri(settings.tag_host, settings.tag_date, "feed/" + base_path(kind, slug)),
+        title=feed_title(settings, kind, key, label, metadata),
+        subtitle=own.description or (metadata.description if metadata else "") or settings.description
+        or feed_title(settings, kind, key, label, metadata),
+        page_url=settings.url + "/",
+        language=own.language or settings.language,
+        author=own.author or settings.author or settings.title,
+        updated_us=updated_us,
+        self_urls=urls(page),
+        icon_url=images[0].url if images else "",
+        logo=max(logos, key=lambda image: (image.width * image.height, image.url), default=None),
+        category=label if kind in ("topic", "category") else "",
+        archive=page > 0,
+        complete=complete,
+        current_urls=urls(0) if page or pages else {},
+        prev_urls=urls(previous) if previous else {},
+        next_urls=urls(page + 1) if 0 < page < pages else {},
+        ttl_minutes=settings.ttl_minutes,
+    )
+
+
+class Listed(Struct, frozen=True):
+    """A feed as the index and the OPML list show it."""
+
+    kind: str
+    title: str
+    urls: dict[model.Format, str]
+
+
+def _grouped(feeds: Iterable[Listed]) -> dict[str, list[Listed]]:
+    ordered = sorted(feeds, key=lambda feed: (feed.title.casefold(), tuple(feed.urls.values())))
+    groups = {title: [feed for feed in ordered if feed.kind == kind] for kind, title in GROUP_TITLES.items()}
+    return {title: members for title, members in groups.items() if members}
+
+
+def opml(settings: Settings, feeds: Iterable[Listed]) -> bytes:
+    """An OPML 2.0 subscription list, grouped; each feed once, in the first of its formats that is XML."""
+    lines = [
+        '<?xml version="1.0" encoding="UTF-8"?>', '<opml version="2.0">', "<head>",
+        f"<title>{escape(settings.title)}</title>", f"<docs>{escape('http://opml.org/spec2.opml')}</docs>",
+        "</head>", "<body>",
+    ]
+    for group, members in _grouped(feeds).items():
+        lines.append(f'<outline text="{escape(group)}" title="{escape(group)}">')
+        for feed in members:
+            fmt = next((f for f in ("atom", "rss") if f in feed.urls), next(iter(feed.urls)))
+            lines.append(
+                f'<outline type="rss" text="{escape(feed.title)}" title="{escape(feed.title)}" '
+                f'xmlUrl="{escape(feed.urls[fmt])}" htmlUrl="{escape(settings.url)}/"/>'
+            )
+        lines.append("</outline>")
+    return "\n".join([*lines, "</body>", "</opml>", ""]).encode()
+
+
+def index_page(settings: Settings, feeds: Iterable[Listed]) -> bytes:
+    """The page that names every feed, for people and for readers that are given only the site's address."""
+    groups = _grouped(feeds)
+    main = [*groups.get(GROUP_TITLES["all"], []), *groups.get(GROUP_TITLES["custom"], [])]
+    links = [
+        f'<link rel="alternate" type="{MEDIA_TYPES[fmt]}" title="{escape(feed.title)} ({FORMAT_NAMES[fmt]})" '
+        f'href="{escape(url)}">'
+        for feed in main for fmt, url in feed.urls.items()
+    ]
+    sections = []
+    for group, members in groups.items():
+        rows = [
+            f"<li><span>{escape(feed.title)}</span> "
+            + " ".join(
+                f'<a type="{MEDIA_TYPES[fmt]}" href="{escape(url)}">{FORMAT_NAMES[fmt]}</a>'
+                for fmt, url in feed.urls.items()
+            )
+            + "</li>"
+            for feed in members
+        ]
+        sections.append(f"<section><h2>{escape(group)}</h2>\n<ul>\n" + "\n".join(rows) + "\n</ul></section>")
+    return _PAGE.format(
+        language=escape(settings.language), title=escape(settings.title), description=escape(settings.description),
+        links="\n".join(links), sections="\n".join(sections), opml=escape(settings.public_url) + "/feeds.opml",
+    ).encode()
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="{language}">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="description" content="{description}">
+<title>{title}: feeds</title>
+{links}
+<style>
+:root {{ color-scheme: light dark; font: 100%/1.5 system-ui, sans-serif; }}
+body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+ul {{ list-style: none; padding: 0; columns: 22rem auto; }}
+li {{ display: flex; gap: .75rem; padding: .2rem 0; break-inside: avoid; }}
+li span {{ flex: 1; overflow-wrap: anywhere; }}
+</style>
+</head>
+<body>
+<header><h1>{title}</h1>
+<p>{description}</p>
+<p>Subscribe to any of these with a feed reader, or take <a type="text/x-opml" href="{opml}">all of them (OPML)</a>.</p>
+</header>
+<main>
+{sections}
+</main>
+</body>
+</html>
+"""

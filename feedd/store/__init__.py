@@ -1,0 +1,5 @@
+"""The state: what is known of files, articles and feeds. `open_store` is the way in."""
+
+from feedd.store.sqlite import Document, Feed, FileRow, Problem, Store, open_store
+
+__all__ = ["Document", "Feed", "FileRow", "Problem", "Store", "open_store"]

@@ -1,0 +1,479 @@
+"""The state in one SQLite file (WAL): queries and nothing else; what the rows mean is decided in `plan` and `ingest`.
+
+Bare sqlite3 rather than a layer over it: half the start-up, and the bulk path is the only path. One writer at a time,
+held by a lock on a file beside the database; readers (status, lint, render workers) open it read-only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from feedd import errors, model, plan
+from feedd.store import schema
+
+NAME = "feedd.db"
+_CHUNK = 500  # SQLite's oldest limit on parameters is 999
+_KNOWN = ", ".join(plan.Known.__struct_fields__)
+_SHOWN = ", ".join(f"a.{name}" for name in plan.Shown.__struct_fields__)
+_article_from = msgspec.msgpack.Decoder(model.Article).decode
+_metadata_from = msgspec.msgpack.Decoder(model.Metadata).decode
+_pack = msgspec.msgpack.Encoder().encode
+_ids_from = msgspec.msgpack.Decoder(tuple[int, ...]).decode
+
+
+class FileRow(Struct, frozen=True, array_like=True, gc=False):
+    """A file as it was when last read."""
+
+    path: str
+    mtime_ns: int
+    size: int
+    inode: int
+    digest: bytes
+    article_id: int | None
+
+
+class Problem(Struct, frozen=True, array_like=True, gc=False):
+    """Why a file cannot be used."""
+
+    path: str
+    line: int
+    column: int
+    field: str
+    message: str
+    since_at: int
+
+
+class Feed(Struct, frozen=True, array_like=True, gc=False):
+    """A feed that was made once; it stays known when its last entry goes. `slug` is None until it is first written."""
+
+    id: int
+    kind: model.FeedKind
+    key: str
+    label: str
+    slug: str | None
+
+
+class Document(Struct, frozen=True, array_like=True, gc=False):
+    """One document of a feed: the live one (page 0) or an archive; see the table."""
+
+    feed_id: int
+    page: int
+    bound: int | None
+    floor: int | None
+    dirty_seq: int
+    built_seq: int
+    updated_us: int
+    entries: int
+    bytes: int
+    written_at: int | None
+    error: str
+
+
+def pack_ids(ids: Iterable[int]) -> bytes:
+    """Feed ids as a column keeps them: sorted, so that equal sets are equal bytes."""
+    return _pack(sorted(ids))
+
+
+def unpack_ids(data: bytes) -> tuple[int, ...]:
+    """The ids of `pack_ids`."""
+    return _ids_from(data) if data else ()
+
+
+def open_store(folder: str, *, read_only: bool = False) -> Store:
+    """The state in `folder`, made or migrated if need be.
+
+    Raises StateLockedError where another process writes to it, StateTooNewError for a newer feedd's, StateError where
+    there is none to read, sqlite3.DatabaseError for one that is torn.
+    """
+    path = os.path.join(folder, NAME)
+    if read_only:
+        if not os.path.exists(path):
+            raise errors.StateError(f"{path}: no state yet; start `feedd run` or `feedd build` first")
+        database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+        store = Store(database, folder, None)
+        store.check_version()
+        return store
+    try:
+        os.makedirs(folder, exist_ok=True)
+        lock = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise errors.StateError(f"{folder}: cannot keep state there: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise errors.StateLockedError(f"{folder}: another feedd is working on this state") from error
+    try:
+        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        store = Store(database, folder, lock)
+        store.prepare()
+    except BaseException:
+        os.close(lock)
+        raise
+    return store
+
+
+def set_aside(folder: str, now: int) -> str:
+    """Moves a torn database out of the way, for whoever wants to look at it; returns where it is."""
+    path = os.path.join(folder, NAME)
+    aside = f"{path}.torn-{now}"
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(path + suffix, aside + suffix)
+    return aside
+
+
+class Store:
+    """Queries over one connection. Verbs: get/find/list/iter read, apply/put/mark/drop write (inside `transaction`)."""
+
+    def __init__(self, database: sqlite3.Connection, folder: str, lock: int | None) -> None:
+        self._db, self.folder, self._lock = database, folder, lock
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Settings, and the migrations that are due, in one transaction each."""
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute("PRAGMA cache_size = -16000")
+        self._db.execute("PRAGMA wal_autocheckpoint = 4000")
+        version = self.check_version()
+        for number, step in enumerate(schema.MIGRATIONS[version:], version + 1):
+            self._db.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version = {number}; COMMIT")
+
+    def check_version(self) -> int:
+        """The schema's number; raises StateTooNewError."""
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > len(schema.MIGRATIONS):
+            raise errors.StateTooNewError(
+                f"{self.folder}: this state was written by a newer feedd (schema {version}, "
+                f"this one knows {len(schema.MIGRATIONS)}); run that version, or give this one another [state] path"
+            )
+        return int(version)
+
+    def is_sound(self) -> bool:
+        """SQLite's own quick check of every page; seconds for a state of a gigabyte."""
+        return bool(self._db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+
+    def close(self) -> None:
+        """Lets go of the file and of the lock."""
+        self._db.close()
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of the writes inside, or none."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._db.in_transaction:  # SQLite may have rolled back by itself: full disk
+                self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Reads inside see one state."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+    # -- meta ------------------------------------------------------------------------------------------------------
+
+    def find_meta(self, key: str) -> str | None:
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def put_meta(self, key: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    # -- files and problems ----------------------------------------------------------------------------------------
+
+    def has_files(self) -> bool:
+        return self._db.execute("SELECT 1 FROM file LIMIT 1").fetchone() is not None
+
+    def iter_files(self, under: str = "") -> Iterator[FileRow]:
+        """Files in the order of their paths; below the folder `under`, if given."""
+        query = "SELECT * FROM file"
+        if under:
+            rows = self._db.execute(query + " WHERE path > ? AND path < ? ORDER BY path", (under + "/", under + "0"))
+        else:
+            rows = self._db.execute(query + " ORDER BY path")
+        return (FileRow(*row) for row in rows)
+
+    def find_files(self, paths: Sequence[str]) -> dict[str, FileRow]:
+        return {row[0]: FileRow(*row) for row in self._in("SELECT * FROM file WHERE path IN", paths)}
+
+    def put_files(self, rows: Sequence[FileRow]) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?)", map(_values, rows))
+
+    def assign_file(self, path: str, article_id: int) -> None:
+        """Says which article a file is."""
+        self._db.execute("UPDATE file SET article_id = ? WHERE path = ?", (article_id, path))
+
+    def drop_files(self, paths: Sequence[str]) -> None:
+        self._db.executemany("DELETE FROM file WHERE path = ?", ((path,) for path in paths))
+
+    def put_problems(self, rows: Sequence[Problem]) -> None:
+        """Keeps since when a path has had its problem."""
+        self._db.executemany(
+            'INSERT INTO problem VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET line = excluded.line, '
+            '"column" = excluded."column", field = excluded.field, message = excluded.message',
+            map(_values, rows),
+        )
+
+    def drop_problems(self, paths: Sequence[str]) -> None:
+        self._db.executemany("DELETE FROM problem WHERE path = ?", ((path,) for path in paths))
+
+    def list_problems(self) -> list[Problem]:
+        return [Problem(*row) for row in self._db.execute("SELECT * FROM problem ORDER BY path")]
+
+    # -- articles --------------------------------------------------------------------------------------------------
+
+    def find_articles(self, ids: Sequence[int]) -> dict[int, plan.Known]:
+        return {row[0]: plan.Known(*row) for row in self._in(f"SELECT {_KNOWN} FROM article WHERE id IN", ids)}
+
+    def list_stories(self, stories: Sequence[int]) -> list[plan.Known]:
+        """Every article, gone ones too, of the stories given."""
+        return [plan.Known(*row) for row in self._in(f"SELECT {_KNOWN} FROM article WHERE story IN", stories)]
+
+    def list_gone(self, originals: Sequence[int]) -> list[plan.Known]:
+        """Articles without a file that had one of the originalUrls given."""
+        query = f"SELECT {_KNOWN} FROM article WHERE path IS NULL AND original IN"
+        return [plan.Known(*row) for row in self._in(query, originals)]
+
+    def list_minted(self, paths: Sequence[str]) -> list[plan.Known]:
+        """Articles that were first seen at one of the paths."""
+        return [plan.Known(*row) for row in self._in(f"SELECT {_KNOWN} FROM article WHERE entry_path IN", paths)]
+
+    def list_entry_paths(self, paths: Sequence[str]) -> set[str]:
+        """Which of the identities given are taken."""
+        return {row[0] for row in self._in("SELECT entry_path FROM article WHERE entry_path IN", paths)}
+
+    def next_article_id(self) -> int:
+        return int(self._db.execute("SELECT coalesce(max(id), 0) + 1 FROM article").fetchone()[0])
+
+    def put_articles(self, rows: Sequence[plan.Known]) -> None:
+        marks = ", ".join("?" * len(plan.Known.__struct_fields__))
+        self._db.executemany(f"INSERT OR REPLACE INTO article ({_KNOWN}) VALUES ({marks})", map(_values, rows))
+
+    def put_bodies(self, rows: Iterable[tuple[int, bytes]]) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO body VALUES (?, ?)", rows)
+
+    def drop_bodies(self, ids: Sequence[int]) -> None:
+        self._db.executemany("DELETE FROM body WHERE article_id = ?", ((i,) for i in ids))
+
+    def get_body(self, article_id: int) -> bytes:
+        return bytes(self._db.execute("SELECT data FROM body WHERE article_id = ?", (article_id,)).fetchone()[0])
+
+    def find_bodies(self, ids: Sequence[int]) -> dict[int, model.Article]:
+        return {row[0]: _article_from(row[1]) for row in self._in("SELECT * FROM body WHERE article_id IN", ids)}
+
+    def list_due(self, now: int) -> list[int]:
+        """Held articles whose time has come."""
+        return [row[0] for row in self._db.execute("SELECT id FROM article WHERE release_at <= ? ORDER BY id", (now,))]
+
+    def next_release(self) -> int | None:
+        """When the next held article is due, in seconds."""
+        at = self._db.execute("SELECT min(release_at) FROM article WHERE release_at IS NOT NULL").fetchone()[0]
+        return int(at) if at is not None else None
+
+    def apply_memberships(self, gone: Iterable[tuple[int, int, int]], new: Iterable[tuple[int, int, int]]) -> None:
+        """Rows are (feed id, position, article id)."""
+        self._db.executemany("DELETE FROM membership WHERE feed_id = ? AND position = ? AND article_id = ?", gone)
+        self._db.executemany("INSERT OR REPLACE INTO membership VALUES (?, ?, ?)", new)
+
+    # -- feeds and documents ---------------------------------------------------------------------------------------
+
+    def list_feeds(self) -> list[Feed]:
+        return [Feed(*row) for row in self._db.execute("SELECT * FROM feed ORDER BY kind, key")]
+
+    def find_feed(self, kind: str, key: str) -> int | None:
+        row = self._db.execute("SELECT id FROM feed WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+        return row[0] if row else None
+
+    def get_feed(self, feed_id: int) -> Feed:
+        return Feed(*self._db.execute("SELECT * FROM feed WHERE id = ?", (feed_id,)).fetchone())
+
+    def put_feed(self, ref: plan.FeedRef) -> int:
+        """A new feed and its live document, to be written."""
+        row = self._db.execute("INSERT INTO feed (kind, key, label) VALUES (?, ?, ?)", (ref.kind, ref.key, ref.label))
+        feed_id = int(row.lastrowid or 0)
+        self.put_document(feed_id, 0, None, 0)
+        return feed_id
+
+    def list_unnamed(self) -> list[Feed]:
+        """Feeds that have no slug yet."""
+        return [Feed(*row) for row in self._db.execute("SELECT * FROM feed WHERE slug IS NULL ORDER BY kind, key")]
+
+    def list_slugs(self, kind: str) -> list[str]:
+        query = "SELECT slug FROM feed WHERE kind = ? AND slug IS NOT NULL"
+        return [row[0] for row in self._db.execute(query, (kind,))]
+
+    def put_slugs(self, rows: Iterable[tuple[int, str]]) -> None:
+        """(feed id, slug) for feeds that have none."""
+        self._db.executemany("UPDATE feed SET slug = ? WHERE id = ?", ((slug, feed_id) for feed_id, slug in rows))
+
+    def drop_archives(self) -> None:
+        self._db.execute("DELETE FROM document WHERE page > 0")
+
+    def drop_feed(self, feed_id: int) -> None:
+        for table, key in (("membership", "feed_id"), ("document", "feed_id"), ("feed", "id")):
+            self._db.execute(f"DELETE FROM {table} WHERE {key} = ?", (feed_id,))
+
+    def put_document(self, feed_id: int, page: int, bound: int | None, updated_us: int) -> None:
+        """A new document, to be written."""
+        self._db.execute(
+            "INSERT INTO document VALUES (?, ?, ?, NULL, 1, 0, ?, 0, 0, NULL, '')", (feed_id, page, bound, updated_us)
+        )
+
+    def find_document(self, feed_id: int, page: int) -> Document | None:
+        row = self._db.execute("SELECT * FROM document WHERE feed_id = ? AND page = ?", (feed_id, page)).fetchone()
+        return Document(*row) if row else None
+
+    def get_document(self, feed_id: int, page: int) -> Document:
+        """A document that is known to be there; LookupError if it is not."""
+        document = self.find_document(feed_id, page)
+        if document is None:
+            raise LookupError(f"no document {page} of feed {feed_id}")
+        return document
+
+    def list_documents(self, *, page: int | None = None) -> list[Document]:
+        where = "" if page is None else f"WHERE page = {page:d}"
+        return [Document(*row) for row in self._db.execute(f"SELECT * FROM document {where} ORDER BY feed_id, page")]
+
+    def list_dirty(self, *, live: bool, limit: int = -1) -> list[tuple[int, int]]:
+        """(feed id, page) of documents that are not written as they should be."""
+        return list(self._db.execute(
+            f"SELECT feed_id, page FROM document WHERE dirty_seq <> built_seq AND page {'=' if live else '>'} 0 "
+            "ORDER BY page, feed_id LIMIT ?", (limit,),
+        ))
+
+    def count_dirty(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM document WHERE dirty_seq <> built_seq").fetchone()[0])
+
+    def find_page(self, feed_id: int, position: int) -> int | None:
+        """The archive of a feed that holds a position; None for a position that only the live feed holds."""
+        row = self._db.execute(
+            "SELECT page FROM document WHERE feed_id = ? AND page > 0 AND bound >= ? ORDER BY page LIMIT 1",
+            (feed_id, position),
+        ).fetchone()
+        return row[0] if row else None
+
+    def last_page(self, feed_id: int) -> tuple[int, int]:
+        """(number, bound) of the newest archive; (0, -1) without one."""
+        row = self._db.execute(
+            "SELECT page, bound FROM document WHERE feed_id = ? AND page > 0 ORDER BY page DESC LIMIT 1", (feed_id,)
+        ).fetchone()
+        return row or (0, -1)
+
+    def mark_dirty(self, rows: Iterable[tuple[int, int, int]]) -> None:
+        """(feed id, page, microseconds of the change): one more change; `updated` never runs backwards."""
+        self._db.executemany(
+            "UPDATE document SET dirty_seq = dirty_seq + 1, updated_us = max(updated_us, ?3) "
+            "WHERE feed_id = ?1 AND page = ?2", rows,
+        )
+
+    def mark_all_dirty(self, feed_ids: Iterable[int] | None = None) -> None:
+        """Every document, or those of some feeds, must be looked at again."""
+        if feed_ids is None:
+            self._db.execute("UPDATE document SET dirty_seq = dirty_seq + 1")
+        else:
+            self._db.executemany(
+                "UPDATE document SET dirty_seq = dirty_seq + 1 WHERE feed_id = ?", ((i,) for i in feed_ids)
+            )
+
+    def mark_written(self, rows: Iterable[tuple[int, int, int, int | None, int, int, int, int | None]]) -> None:
+        """(feed id, page, seq that was read, floor, `updated` shown, entries, bytes, seconds or None if no byte is new)."""
+        self._db.executemany(
+            "UPDATE document SET built_seq = ?3, floor = ?4, updated_us = max(updated_us, ?5), entries = ?6, bytes = ?7, "
+            "written_at = coalesce(?8, written_at), error = '' WHERE feed_id = ?1 AND page = ?2 AND built_seq < ?3",
+            rows,
+        )
+
+    def mark_failed(self, feed_id: int, page: int, error: str) -> None:
+        """The document stays dirty; the last good one stays up."""
+        self._db.execute("UPDATE document SET error = ? WHERE feed_id = ? AND page = ?", (error, feed_id, page))
+
+    def list_window(self, feed_id: int, *, above: int, up_to: int | None, limit: int) -> list[plan.Shown]:
+        """The newest `limit` entries of a feed whose position is in (above, up_to], newest first."""
+        bound = up_to if up_to is not None else (1 << 63) - 1
+        return [plan.Shown(*row) for row in self._db.execute(
+            f"SELECT {_SHOWN} FROM membership m CROSS JOIN article a ON a.id = m.article_id "
+            "WHERE m.feed_id = ? AND m.position > ? AND m.position <= ? ORDER BY m.position DESC, m.article_id "
+            "LIMIT ?", (feed_id, above, bound, limit),
+        )]
+
+    def count_entries(self, feed_id: int, above: int = -1) -> int:
+        query = "SELECT count(*) FROM membership WHERE feed_id = ? AND position > ?"
+        return int(self._db.execute(query, (feed_id, above)).fetchone()[0])
+
+    def list_bounds(self, feed_id: int, *, above: int, every: int, pages: int) -> list[int]:
+        """The positions of every `every`-th entry above `above`, oldest first: the bounds of new archives."""
+        rows = self._db.execute(
+            "SELECT position FROM membership WHERE feed_id = ? AND position > ? ORDER BY position LIMIT ?",
+            (feed_id, above, every * pages),
+        )
+        return [row[0] for number, row in enumerate(rows, 1) if number % every == 0]
+
+    # -- metadata, changes, counts ---------------------------------------------------------------------------------
+
+    def put_metadata(self, path: str, data: model.Metadata, key: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO metadata VALUES (?, ?, ?, ?)", (path, data.kind, key, _pack(data)))
+
+    def drop_metadata(self, path: str) -> None:
+        self._db.execute("DELETE FROM metadata WHERE path = ?", (path,))
+
+    def find_metadata(self, path: str) -> model.Metadata | None:
+        row = self._db.execute("SELECT data FROM metadata WHERE path = ?", (path,)).fetchone()
+        return _metadata_from(row[0]) if row else None
+
+    def metadata_of(self, kind: str, key: str) -> model.Metadata | None:
+        """What is said of a topic or provider; the first file by path, where several speak of it."""
+        query = "SELECT data FROM metadata WHERE kind = ? AND key = ? ORDER BY path LIMIT 1"
+        row = self._db.execute(query, (kind, key)).fetchone()
+        return _metadata_from(row[0]) if row else None
+
+    def put_changes(self, rows: Sequence[tuple[int, str, str]], *, keep: int = 200) -> None:
+        """(seconds, path, what happened); only the newest `keep` stay."""
+        self._db.executemany("INSERT INTO change (at, path, what) VALUES (?, ?, ?)", rows[-keep:])
+        self._db.execute("DELETE FROM change WHERE id <= (SELECT max(id) FROM change) - ?", (keep,))
+
+    def list_changes(self, limit: int) -> list[tuple[int, str, str]]:
+        return list(self._db.execute("SELECT at, path, what FROM change ORDER BY id DESC LIMIT ?", (limit,)))
+
+    def count(self) -> dict[str, int]:
+        """How many files, articles, entries, held articles, feeds, archives and problems there are."""
+        queries = {
+            "files": "file", "articles": "article WHERE path IS NOT NULL",
+            "entries": "article WHERE position IS NOT NULL", "held": "article WHERE release_at IS NOT NULL",
+            "feeds": "feed", "archives": "document WHERE page > 0", "problems": "problem",
+        }
+        return {name: int(self._db.execute(f"SELECT count(*) FROM {q}").fetchone()[0]) for name, q in queries.items()}
+
+    def _in(self, query: str, values: Sequence[int] | Sequence[str]) -> Iterator[Any]:
+        """`query` over any number of values, in pieces."""
+        for start in range(0, len(values), _CHUNK):
+            piece = values[start : start + _CHUNK]
+            yield from self._db.execute(f"{query} ({', '.join('?' * len(piece))})", piece)
+
+
+_values = msgspec.structs.astuple

@@ -1,0 +1,59 @@
+"""./bench [NAME] [options]: runs the benchmarks and prints their tables. What they write is removed at the end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench import build, burst, corpus, edit, growth, sites, start
+
+_BENCHMARKS: dict[str, Callable[[sites.Workshop, argparse.Namespace], None]] = {
+    "build": lambda workshop, options: build.run(workshop, options.articles),
+    "start": lambda workshop, options: start.start(workshop, options.articles),
+    "memory": lambda workshop, options: start.memory(workshop, options.articles),
+    "edit": lambda workshop, options: edit.run(workshop, sorted({min(1000, options.articles), options.articles})),
+    "rename": lambda workshop, options: burst.run(workshop, min(20_000, options.articles)),
+    "growth": lambda workshop, options: growth.run(
+        workshop, sorted({options.articles // 10, options.articles, *([1_000_000] if options.million else [])})
+    ),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="./bench", description=__doc__)
+    parser.add_argument("name", nargs="?", choices=_BENCHMARKS, help="only this one")
+    parser.add_argument("--articles", type=int, default=100_000, help="size of the corpus (default: %(default)s)")
+    parser.add_argument("--no-hugo", action="store_true", help="without the peer")
+    parser.add_argument("--million", action="store_true", help="growth: a million articles too; needs 10 GB of disk")
+    parser.add_argument("--keep", action="store_true", help="leave what was written, for a look at it")
+    options = parser.parse_args()
+
+    if sys.platform != "linux":
+        parser.error("needs Linux: it reads /proc and listens to inotify")
+    folder = corpus.ROOT / ".bench"
+    folder.mkdir(exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix="work-", dir=folder))
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
+    try:
+        workshop = sites.Workshop(home, peer=not options.no_hugo)
+        for name in [options.name] if options.name else _BENCHMARKS:
+            _BENCHMARKS[name](workshop, options)
+    except subprocess.CalledProcessError as error:
+        sys.stderr.write((error.output or b"").decode(errors="replace"))
+        print(f"{' '.join(map(str, error.cmd))} failed with exit code {error.returncode}", file=sys.stderr)
+        return 1
+    finally:
+        if not options.keep:
+            shutil.rmtree(home)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

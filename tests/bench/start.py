@@ -1,0 +1,36 @@
+"""`./bench start`: from the start of the daemon, with nothing changed, to /readyz; and what it holds when idle."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from tests.bench import measure, sites
+from tests.bench.report import megabytes, seconds, table
+
+_STARTS, _IDLE_S = 5, 5
+
+
+def start(workshop: sites.Workshop, articles: int) -> None:
+    """The median of several starts."""
+    site = workshop.built(articles).site
+    taken = []
+    for _ in range(_STARTS):
+        with site.daemon() as daemon:
+            taken.append(daemon.ready_s)
+    row = (f"{articles:,}", seconds(statistics.median(taken)), seconds(min(taken)), seconds(max(taken)))
+    table("Start with nothing changed", ("articles", "median", "least", "most"), [row])
+
+
+def memory(workshop: sites.Workshop, articles: int) -> None:
+    """All processes of an idle daemon."""
+    held = idle(workshop.built(articles).site)
+    row = (f"{articles:,}", megabytes(held.rss), megabytes(held.pss))
+    table("Memory when idle", ("articles", "RSS", "PSS"), [row])
+
+
+def idle(site: sites.Site) -> measure.Memory:
+    """What a daemon holds some seconds after it was ready."""
+    with site.daemon() as daemon:
+        time.sleep(_IDLE_S)
+        return measure.memory(daemon.pid)
