@@ -173,7 +173,7 @@ def lint(config_path: str, files: tuple[str, ...], as_json: bool) -> None:
     if not files:
         settings = config.load(config_path)
         out = os.path.abspath(settings.feeds.path)
-        names = sorted(name for name in catalog.list_own(out) if not name.endswith((".gz", ".br")))
+        names = sorted(name for name in catalog.list_own(out) if name.endswith((*formats, ".opml")))
         urls = {os.path.join(out, name): f"{settings.site.public_url}/{name}" for name in names}
         files = tuple(urls)
     unknown = [path for path in files if os.path.splitext(path)[1] not in (*formats, ".opml")]

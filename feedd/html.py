@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 MAX_BODY: Final = 256 << 10  # characters; more is cut off
 MAX_DEPTH: Final = 256  # of elements; libxml2 reads no more
-_MAX_OPEN: Final = 4_000  # tags that could nest: the parser's time is their square, at worst
-_MAX_TAGS: Final = 10_000
+_MAX_OPEN: Final = 2_500  # tags that could nest: the parser's time is their square, at worst
+_MAX_TAGS: Final = 5_000
 _MAX_REPAIR: Final = 64 << 10  # characters: 3.5 us each, at worst
 _MAX_AMPERSANDS: Final = 50_000
-_MAX_MARKUP: Final = 40_000  # characters that mean something in Markdown: 15 us each, at worst
+_MAX_MARKUP: Final = 30_000  # characters that mean something in Markdown: 15 us each, at worst
 _MARKUP: Final = "[]*_`<>~&|!\\#:-\n"
 _MAX_LINK: Final = 2_048  # characters; the parser repeats an open link in each paragraph
 _MAX_RESULT: Final = 4 * MAX_BODY

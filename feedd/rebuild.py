@@ -100,7 +100,7 @@ def build(
         else:
             rows = store.list_window(feed_id, above=-1, up_to=None, limit=limit)
         full = own.full_content if own.full_content is not None else settings.full_content
-        options = render.Options(full_content=full, language=own.language or settings.language)
+        options = render.Options(full, f"{settings.public_url}/topics/", own.language or settings.language)
         wanted = [fmt for fmt in site.formats_of(settings, feed.kind, feed.key, page) if not formats or fmt in formats]
         fragments = _fragments(store, settings, cache, rows, options, wanted)
         updated_us = max([document.updated_us, *(plan.changed_us(row) for row in rows)])
@@ -132,14 +132,15 @@ def _fragments(
     missing = sorted({article_id for (article_id, _), data in found.items() if data is None})
     bodies = store.find_bodies(missing)
     for row in rows:
-        entry: model.Entry | None = None
-        for fmt in formats:
-            data = found[row.id, fmt]
-            if data is None:
-                entry = entry or _entry(store, settings, row, bodies[row.id], bumped.get(row.id, row.updated_us))
-                data = render.fragment(entry, fmt, options)
+        lacking = [fmt for fmt in formats if found[row.id, fmt] is None]
+        made: dict[model.Format, bytes] = {}
+        if lacking:
+            entry = _entry(store, settings, row, bodies[row.id], bumped.get(row.id, row.updated_us))
+            made = dict(zip(lacking, render.fragments(entry, lacking, options), strict=True))
+            for fmt, data in made.items():
                 cache.put((fmt, *keys[row.id]), data)
-            out[fmt].append(data)
+        for fmt in formats:
+            out[fmt].append(found[row.id, fmt] or made[fmt])
     return out
 
 

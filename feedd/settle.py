@@ -44,7 +44,7 @@ class Inbox:
     def __init__(self, gap_s: float, max_wait_s: float, open_wait_s: float) -> None:
         self._gap_s, self._max_wait_s, self._open_wait_s = gap_s, max_wait_s, open_wait_s
         self._news = threading.Condition(threading.Lock())
-        self._closed = False
+        self._closed = self._woken = False
         self._ready: set[str] = set()
         self._folders: set[str] = set()
         self._reasons: list[str] = []  # of the full scan asked for, if any
@@ -131,6 +131,12 @@ class Inbox:
             self._held.clear()
             self._mark()
 
+    def wake(self) -> None:
+        """Make one `take`, the waiting or the next one, return None at once."""
+        with self._news:
+            self._woken = True
+            self._news.notify()
+
     def close(self) -> None:
         """Make every `take` return None, now and from now on."""
         with self._news:
@@ -138,7 +144,7 @@ class Inbox:
             self._news.notify_all()
 
     def take(self, timeout: float | None) -> Batch | None:
-        """Wait for the next batch; None after `timeout` seconds (None: no limit), or once closed."""
+        """Wait for the next batch; None after `timeout` seconds (None: no limit), when woken, or once closed."""
         with self._news:
             end = _NEVER if timeout is None else time.monotonic() + timeout
             while not self._closed:
@@ -149,7 +155,8 @@ class Inbox:
                 if now >= due:
                     if batch := self._batch():
                         return batch
-                elif now >= end:
+                elif self._woken or now >= end:
+                    self._woken = False
                     return None
                 else:
                     until = min(end, self._held_until, due)

@@ -100,8 +100,7 @@ class Watcher:
         self._poller.stop()
         if self._keeper.ident is not None:
             self._keeper.join(timeout=1.0)
-        if self._tree is not None:
-            self._tree.close()
+        self._drop_tree()
 
     def __enter__(self) -> Watcher:
         self.start()
@@ -121,6 +120,10 @@ class Watcher:
     def ask(self, reason: str) -> None:
         """Ask for a full scan, in turn with everything else."""
         self._inbox.full(reason)
+
+    def wake(self) -> None:
+        """Make `next_batch` return None at once: there is something to do that no file tells of."""
+        self._inbox.wake()
 
     def _keep(self) -> None:
         """The body of the keeper thread: sees that the watching goes on, or polls."""
@@ -163,9 +166,9 @@ class Watcher:
             self._inbox.gone()
 
     def _drop_tree(self) -> None:
-        if self._tree is not None:
-            self._tree.close()
-            self._tree = None
+        tree, self._tree = self._tree, None
+        if tree is not None:
+            tree.close()
 
     def _open_tree(self, reason: str) -> None:
         """Watch with inotify, else fall back to polling, else note that the root is away."""
@@ -219,8 +222,8 @@ class _Tree:
 
     def close(self) -> None:
         self._closing = True  # ends a long _add_below
-        with self._lock:  # no watch is added once the descriptor is closed: its number may be another's by then
-            self._folders.clear()
+        with self._lock:  # and no watch is added after it: the descriptor's number may be another's by then
+            pass
         self._reader.stop()
         self._reader.join(timeout=1.0)
 
@@ -248,12 +251,14 @@ class _Tree:
             self._fail("an event could not be handled")
 
     def on_watch_deleted(self, wd: inotify_c.WatchDescriptor) -> None:
+        if self._closing:
+            return
         with self._lock:
             folder = self._paths.pop(wd, None)
             self._callbacks.pop(wd, None)
             if folder is not None and self._folders.get(folder, (0, 0))[0] == wd:
                 del self._folders[folder]
-                if not folder and not self._closing:
+                if not folder:
                     self._fail("root exchanged")
 
     def on_queue_overflow(self) -> None:

@@ -186,7 +186,7 @@ def reference(head: model.Head, entries: list[model.Entry], fmt: model.Format, o
     return feedgen_lane.document(head, decided, fmt)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(any_heads, st.lists(any_entries, max_size=3), any_options, st.sampled_from(XML_FORMATS))
 def test_joined_fragments_are_the_whole_feed_that_feedgen_writes(
     head: model.Head, entries: list[model.Entry], options: render.Options, fmt: model.Format
@@ -194,7 +194,7 @@ def test_joined_fragments_are_the_whole_feed_that_feedgen_writes(
     assert feed(fmt, *entries, head=head, options=options) == reference(head, entries, fmt, options)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(clean_entries, any_options.filter(lambda o: "\x00" not in o.topic_base_url + o.related_heading))
 def test_the_templates_write_what_feedgen_writes(each: model.Entry, options: render.Options) -> None:
     options = clean.repair_options(options)
@@ -204,7 +204,7 @@ def test_the_templates_write_what_feedgen_writes(each: model.Entry, options: ren
     assert render.rss.fragment(decided).encode() == feedgen_lane.fragment(decided, "rss")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(any_entries, any_options)
 def test_repair_makes_clean_and_several_formats_at_once_are_the_same(
     each: model.Entry, options: render.Options
@@ -248,7 +248,7 @@ def test_feedgen_is_not_imported_for_clean_entries() -> None:
 # --- what readers get ---------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(any_heads, st.lists(any_entries, min_size=1, max_size=3), st.sampled_from(XML_FORMATS))
 @example(HEAD, [entry(title="</b> &amp; <i>x", summary="AT&amp;T")], "rss")
 @example(HEAD, [entry(title="</b> &amp; <i>x", summary="AT&amp;T")], "atom")
@@ -276,7 +276,7 @@ def test_feedparser_gets_back_what_went_in(head: model.Head, entries: list[model
             assert {shown(topic) for topic in article.topics if shown(topic)} <= {shown(term) for term in terms}
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(any_heads, st.lists(any_entries, max_size=3), any_options)
 def test_json_feeds_hold_what_went_in(head: model.Head, entries: list[model.Entry], options: render.Options) -> None:
     document = json.loads(feed("json", *entries, head=head, options=options))

@@ -144,6 +144,8 @@ def test_full_content_takes_the_place_of_the_summary_and_no_picture_is_shown_twi
     assert content_of(article, full) == article.article.content_html
     assert content_of(article) == '<figure><img src="https://x.example/i.jpg" alt="A title"></figure>\n<p>A summary</p>'
     assert content_of(entry(), full) == "<p>A summary</p>"
+    copy = model.Source(model.Provider("Same link"), "https://x.example/a")
+    assert content_of(entry(sources=(copy,), related=(model.Related(""),))) == "<p>A summary</p>"
 
 
 def test_a_player_is_a_linked_picture_and_a_video() -> None:

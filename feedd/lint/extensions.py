@@ -160,13 +160,15 @@ def _update_period(report: Report, element: Element) -> None:
 
 def _in_reply_to(report: Report, element: Element) -> None:
     shape.structure(report, element, {}, frozenset({"ref", "href", "type", "source"}))
-    if "ref" not in element.attrs:
-        report.add("MissingAttribute", element.line, "ref of thr:in-reply-to")
+    ref = element.attrs.get("ref")
+    rule = "MissingAttribute" if ref is None else values.id_rule(ref)
+    if rule:
+        report.add(rule, element.line, f"ref of thr:in-reply-to: {shown(ref or '')}")
     shape.attribute_url(report, element, "href")
 
 
 _DC_ONCE = words("description format title type")
-_DC_MANY = words("contributor coverage creator identifier publisher relation source subject")
+_DC_MANY = words("contributor coverage identifier publisher relation source")
 _DCTERMS_DATES = words("created issued modified")
 _DCTERMS_TEXT = words(
     "abstract accessRights alternative audience available bibliographicCitation extent license mediator provenance "
@@ -178,9 +180,15 @@ DUBLIN_CORE: dict[str, Child] = {
     **{f"dc:{name}": Child(shape.anything) for name in _DC_MANY},
     **{f"dcterms:{name}": once(shape.w3cdtf) for name in _DCTERMS_DATES},
     **{f"dcterms:{name}": Child(shape.opaque) for name in _DCTERMS_TEXT},
-    "dc:date": once(shape.w3cdtf),
     "dc:language": once(shape.language),
     "dc:rights": once(shape.plain),
+}
+
+# Of entries, feeds and RSS images only.
+DUBLIN_CORE_OF_WORKS: dict[str, Child] = {
+    "dc:creator": Child(shape.anything),
+    "dc:date": once(shape.w3cdtf),
+    "dc:subject": Child(shape.anything),
 }
 
 MEDIA_TEXTS: dict[str, Child] = {
@@ -205,6 +213,7 @@ _LICENSE = {"creativeCommons:license": Child(shape.web_url)}
 
 OF_FEEDS: dict[str, Child] = {
     **DUBLIN_CORE,
+    **DUBLIN_CORE_OF_WORKS,
     **MEDIA_TEXTS,
     **_LICENSE,
     "fh:archive": once(shape.nothing),
@@ -217,6 +226,7 @@ OF_FEEDS: dict[str, Child] = {
 
 OF_ENTRIES: dict[str, Child] = {
     **DUBLIN_CORE,
+    **DUBLIN_CORE_OF_WORKS,
     **GROUP_CHILDREN,
     **_LICENSE,
     "media:group": Child(_group),

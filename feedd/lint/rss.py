@@ -224,6 +224,7 @@ _REPEATING = {f"atom:{name}": Child(_repeats_core) for name in ("title", "subtit
 
 _IMAGE: dict[str, Child] = {
     **extensions.DUBLIN_CORE,
+    **extensions.DUBLIN_CORE_OF_WORKS,
     "description": once(shape.plain),
     "height": once(_image_side),
     "link": once(shape.web_url),

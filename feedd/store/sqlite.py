@@ -164,10 +164,11 @@ class Store:
         return bool(self._db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
 
     def close(self) -> None:
-        """Lets go of the file and of the lock."""
+        """Lets go of the file and of the lock; nothing happens the second time."""
         self._db.close()
-        if self._lock is not None:
-            os.close(self._lock)
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
 
     def __enter__(self) -> Store:
         return self

@@ -1,4 +1,4 @@
-"""./bench [NAME] [options]: runs the benchmarks and prints their tables. What they write is removed at the end."""
+"""./bench [NAME ...] [options]: runs the benchmarks and prints their tables. What they write is removed at the end."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ _BENCHMARKS: dict[str, Callable[[sites.Workshop, argparse.Namespace], None]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./bench", description=__doc__)
-    parser.add_argument("name", nargs="?", choices=_BENCHMARKS, help="only this one")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(_BENCHMARKS)} (default: all)")
     parser.add_argument("--articles", type=int, default=100_000, help="size of the corpus (default: %(default)s)")
     parser.add_argument("--no-hugo", action="store_true", help="without the peer")
     parser.add_argument("--million", action="store_true", help="growth: a million articles too; needs 10 GB of disk")
     parser.add_argument("--keep", action="store_true", help="leave what was written, for a look at it")
     options = parser.parse_args()
 
+    if unknown := set(options.names) - _BENCHMARKS.keys():
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     if sys.platform != "linux":
         parser.error("needs Linux: it reads /proc and listens to inotify")
     folder = corpus.ROOT / ".bench"
@@ -43,7 +45,7 @@ def main() -> int:
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
     try:
         workshop = sites.Workshop(home, peer=not options.no_hugo)
-        for name in [options.name] if options.name else _BENCHMARKS:
+        for name in options.names or _BENCHMARKS:
             _BENCHMARKS[name](workshop, options)
     except subprocess.CalledProcessError as error:
         sys.stderr.write((error.output or b"").decode(errors="replace"))

@@ -52,7 +52,10 @@ def run(workshop: sites.Workshop, sizes: Iterable[int]) -> None:
             rows.append(_row(f"feedd, {articles:,} articles, settle_ms = {settle_ms}", edits))
         if workshop.peer:
             rows.append(_row(f"Hugo {hugo.FOR_EDITS}, {articles:,} articles", _of_hugo(workshop.peer_site(articles))))
-    head = ("", "median, uncompressed", "median, all files", "least", "most", "files an edit, at most", "other files", "torn of files read")
+    head = (
+        "", "median, uncompressed", "median, all files", "least", "most", "files an edit, at most", "other files",
+        "torn of files read",
+    )  # fmt: skip
     table("One edited article, until all of its feeds are in place", head, rows)
 
 
