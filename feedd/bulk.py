@@ -115,7 +115,7 @@ def make(store: Store, plan: Plan, cache: rebuild.FragmentCache, task: Task) -> 
         built = rebuild.build(store, plan.settings, cache, feed_id, page, task.formats)
         changed, error = False, built.error
         try:
-            for file in built.files if not error else ():
+            for file in built.files:
                 changed |= rebuild.write_file(
                     plan.out, file, plan.settings.encodings, sync=False, siblings=task.siblings
                 )

@@ -144,7 +144,7 @@ def _clean(html: str, base: str) -> str:
         return value if shape is None or shape.fullmatch(value) else None
 
     for _ in range(5):
-        terms = "<figcaption" in html and ("<dd" in html or "<dt" in html)
+        terms = "<figcaption" in html and ("<dd" in html or "<dt" in html or "<li" in html)
         before, html = html, nh3.clean(
             html,
             tags=_TAGS - {"figcaption"} if terms else _TAGS,  # html5lib, which validates feeds, reads these apart

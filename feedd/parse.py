@@ -240,8 +240,6 @@ def _moment(value: Any, field: str) -> int | None:
 
 def _items(value: Any, field: str) -> list[Any]:
     """A list; a single value is a list of one."""
-    if value is None:
-        return []
     items = value if isinstance(value, list) else [value]
     if len(items) > MAX_ITEMS:
         raise _Problem(field, f"more than {MAX_ITEMS:,} items")
@@ -352,5 +350,6 @@ def _shortened(long: str, length: int) -> str:
     if len(long) <= length:
         return long
     start = long[: length - 1]
-    words = start.rpartition(" ")[0]
-    return text.plain((words or start).rstrip(" ,;:-–—") + "…")
+    if long[length - 1] != " ":
+        start = start.rpartition(" ")[0] or start
+    return text.plain(start.rstrip(" ,;:-–—") + "…")

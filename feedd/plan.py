@@ -21,6 +21,7 @@ from feedd import model
 DIGEST_VERSION = b"\x01"  # part of every digest: a new meaning of "what a subscriber sees" is a new version
 TIE_BITS = 30
 TIE_MASK = (1 << TIE_BITS) - 1
+PLAUSIBLE_FROM = 631_152_000  # 1990: what is earlier is an empty field (the validator: ImplausibleDate)
 _pack = msgspec.msgpack.Encoder().encode
 _DATE_IN_NAME = re.compile(r"(?:^|/)(\d{4})-(\d\d)-(\d\d)[-_][^/]*$")
 
@@ -248,9 +249,8 @@ def decide(old: Known | None, new: Parsed, *, article_id: int, path: str, entry_
     An unpublished article keeps its clocks, and comes back with them.
     """
     kept_date = old.published_at if old else None
-    published_at = next(
-        at for at in (new.published_at, new.updated_at, kept_date, date_in_name(path), now) if at is not None
-    )
+    dates = (new.published_at, new.updated_at, kept_date, date_in_name(path), now)
+    published_at = next(at for at in dates if at is not None and (at >= PLAUSIBLE_FROM or at is now))
     held = new.public and published_at > now
     visible = new.public and not held
     public_at = old.public_at if old else None

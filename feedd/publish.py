@@ -257,7 +257,7 @@ class Publisher:
             os.unlink(os.path.join(self.plan.out, path))
         if strays:
             self._log.info("files removed", count=len(strays), first=strays[0], cause="no feed is to have them")
-        missing = {document for path in wanted.keys() - present if (document := wanted[path])}
+        missing = {owner for path in wanted.keys() - present if (owner := wanted[path])}
         with self.store.transaction():
             self.store.mark_dirty((feed_id, page, 0) for feed_id, page in sorted(missing))
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import brotli
 from msgspec import Struct
 
-from feedd import files, model, plan, render, site
+from feedd import files, lint, model, plan, render, site
 from feedd.store import Store
 
 GZIP_LEVEL = 6
@@ -30,7 +30,7 @@ class File(Struct, frozen=True, gc=False):
 
 
 class Built(Struct, frozen=True, array_like=True, gc=False):
-    """A document that was rendered; `seq` is the change it shows. `error` is why it must not be written."""
+    """A document that was rendered; `seq` is the change it shows. `error` is why it must not be written: then there are no files."""
 
     feed_id: int
     page: int
@@ -102,17 +102,19 @@ def build(
         full = own.full_content if own.full_content is not None else settings.full_content
         options = render.Options(full, f"{settings.public_url}/topics/", own.language or settings.language)
         wanted = [fmt for fmt in site.formats_of(settings, feed.kind, feed.key, page) if not formats or fmt in formats]
-        fragments = _fragments(store, settings, cache, rows, options, wanted)
+        fragments, error = _fragments(store, settings, cache, rows, options, wanted)
         updated_us = max([document.updated_us, *(plan.changed_us(row) for row in rows)])
         head = site.head(
             settings, kind=feed.kind, key=feed.key, label=feed.label, slug=feed.slug or "", page=page, pages=last,
             complete=not page and not last and len(rows) <= limit, updated_us=updated_us or _epoch(settings),
             metadata=store.metadata_of(feed.kind, feed.key),
         )
+    if not error and not render.is_plain_head(head):
+        error = _flaw(head, wanted)
     base = site.base_path(feed.kind, feed.slug or "", page)
     floor = rows[-1].position if not page and len(rows) >= limit else None
-    built = tuple(File(f"{base}.{fmt}", render.document(head, fragments[fmt], fmt)) for fmt in wanted)
-    return Built(feed_id, page, document.dirty_seq, floor, updated_us, len(rows), base, built)
+    built = () if error else tuple(File(f"{base}.{fmt}", render.document(head, fragments[fmt], fmt)) for fmt in wanted)
+    return Built(feed_id, page, document.dirty_seq, floor, updated_us, len(rows), base, built, error)
 
 
 def _epoch(settings: site.Settings) -> int:
@@ -123,8 +125,12 @@ def _epoch(settings: site.Settings) -> int:
 def _fragments(
     store: Store, settings: site.Settings, cache: FragmentCache, rows: Sequence[plan.Shown], options: render.Options,
     formats: Sequence[model.Format],
-) -> dict[model.Format, list[bytes]]:
-    """The entries' bytes in each format, in the order of `rows`; rendered only where the cache has them not."""
+) -> tuple[dict[model.Format, list[bytes]], str]:
+    """The entries' bytes in each format, in the order of `rows`; rendered only where the cache has them not.
+
+    And what is wrong with one of them, if anything is: entries that are valid by construction are not looked at.
+    """
+    error = ""
     bumped = _bumped(rows)
     out: dict[model.Format, list[bytes]] = {fmt: [] for fmt in formats}
     keys = {row.id: (row.id, row.revision, bumped.get(row.id), options) for row in rows}
@@ -137,11 +143,39 @@ def _fragments(
         if lacking:
             entry = _entry(store, settings, row, bodies[row.id], bumped.get(row.id, row.updated_us))
             made = dict(zip(lacking, render.fragments(entry, lacking, options), strict=True))
-            for fmt, data in made.items():
-                cache.put((fmt, *keys[row.id]), data)
+            if not render.is_plain(entry, options) and (flaw := _flaw(_PROBE, lacking, made)):
+                error = error or f"{row.entry_path}: {flaw}"
+            else:
+                for fmt, data in made.items():
+                    cache.put((fmt, *keys[row.id]), data)
         for fmt in formats:
             out[fmt].append(found[row.id, fmt] or made[fmt])
-    return out
+    return out, error
+
+
+_PROBE = model.Head(
+    id="tag:feedd.example,2026-01-01:probe", title="Probe", subtitle="Probe", page_url="https://feedd.example/",
+    language="en", author="Probe", updated_us=1 << 62,
+    self_urls={fmt: f"https://feedd.example/probe.{fmt}" for fmt in model.FORMATS},
+)
+
+
+_DANGERS = {"SecurityRisk", "SecurityRiskAttr", "DangerousStyleAttr"}
+
+
+def _flaw(
+    head: model.Head, formats: Iterable[model.Format], made: Mapping[model.Format, bytes] | None = None
+) -> str:
+    """The first error or danger that validators would find in a document of one entry or none; empty without any.
+
+    Their other warnings are no reason to withhold an entry from readers.
+    """
+    for fmt in formats:
+        data = render.document(head, [made[fmt]] if made else [], fmt)
+        for finding in lint.lint(data, fmt):
+            if finding.level == "error" or finding.rule in _DANGERS:
+                return f"{fmt}: {finding.rule}: {finding.message}"
+    return ""
 
 
 def _bumped(rows: Sequence[plan.Shown]) -> dict[int, int]:

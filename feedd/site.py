@@ -178,11 +178,10 @@ def opml(settings: Settings, feeds: Iterable[Listed]) -> bytes:
     """An OPML 2.0 subscription list, grouped; each feed once, in the first of its formats that is XML."""
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>', '<opml version="2.0">', "<head>",
-        f"<title>{escape(settings.title)}</title>", f"<docs>{escape('http://opml.org/spec2.opml')}</docs>",
-        "</head>", "<body>",
+        f"<title>{escape(settings.title)}</title>", "</head>", "<body>",
     ]
     for group, members in _grouped(feeds).items():
-        lines.append(f'<outline text="{escape(group)}" title="{escape(group)}">')
+        lines.append(f'<outline text="{escape(group)}">')
         for feed in members:
             fmt = next((f for f in ("atom", "rss") if f in feed.urls), next(iter(feed.urls)))
             lines.append(

@@ -262,7 +262,8 @@ class _Tree:
                     self._fail("root exchanged")
 
     def on_queue_overflow(self) -> None:
-        log.warning("the kernel's event queue overflowed: events were lost", root=self._root)
+        if not self._trouble:  # it may be told several times until this tree is closed
+            log.warning("the kernel's event queue overflowed: events were lost", root=self._root)
         self._fail("overflow")  # folders may have come and gone unseen: all watches are made anew
 
     def _handle(self, folder: str, event: inotify_c.InotifyEvent) -> None:

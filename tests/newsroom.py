@@ -28,7 +28,8 @@ SITE = "https://news.example"
 def settings_for(**own: Any) -> site.Settings:
     """Settings with small windows, so that a few articles fill archives."""
     return site.Settings(**{
-        "title": "Example News", "url": SITE, "public_url": "https://feeds.example", "tag_host": "news.example", "limit": 3,
+        "title": "Example News", "url": SITE, "public_url": "https://feeds.example", "tag_host": "news.example",
+        "limit": 3,
     } | own)
 
 

@@ -1,4 +1,4 @@
-"""After any sequence of edits, renames, removals, clock ticks and crashes, feeds/ equals a clean rebuild, byte for byte."""
+"""After any sequence of edits, renames, removals, ticks and crashes, feeds/ equals a clean rebuild, byte for byte."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from feedd import model, plan
 
 PATHS = [f"{folder}{name}.md" for folder in ("", "a/", "a/b/") for name in ("one", "two", "three")]
 TITLES = ["Alpha", "Beta", "Gamma", "Delta"]
-DATES = [f"2023-0{month}-01T00:00:00Z" for month in range(1, 9)] + ["2023-11-15T10:00:00Z", "2023-11-20T00:00:00Z", None]
+DATES = [f"2023-0{month}-01T00:00:00Z" for month in range(1, 9)]
+DATES += ["2023-11-15T10:00:00Z", "2023-11-20T00:00:00Z", None]
 RULES = plan.Rules(custom=(("good", model.FeedFilter(min_quality=50, not_topics=("dull",))),))
 
 articles = st.fixed_dictionaries({

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import feedparser
+import msgspec
 import pytest
 from newsroom import SITE, START, Newsroom, article, changed, settings_for, tree
 
 from feedd import model, plan
+from feedd.rebuild import FragmentCache
 from feedd.site import FeedSettings
 
 DAY = 86_400
@@ -54,10 +56,11 @@ def test_a_silent_change_changes_no_byte_and_no_time_of_any_file(room: Newsroom,
 
 
 def test_key_order_and_white_space_are_silent(room: Newsroom) -> None:
-    room.put("a.md", "---\ntitle: One\nexcerpt: Two\nwebUrl: https://s.example/1\npublishedDateTime: 2023-01-01\n---\n")
+    room.put("a.md", "---\ntitle: One\nexcerpt: Two\nwebUrl: https://s.example/\npublishedDateTime: 2023-01-01\n---\n")
     room.publish()
     before = tree(room.out)
-    room.put("a.md", "---\nexcerpt:   Two\npublishedDateTime: 2023-01-01\n\nwebUrl: 'https://s.example/1'\ntitle: One\n---\n\n")
+    room.put("a.md", "---\nexcerpt:   Two\npublishedDateTime: 2023-01-01\n\nwebUrl: 'https://s.example/'\n"
+             "title: One\n---\n\n")
     room.publish()
     assert tree(room.out) == before
 
@@ -355,7 +358,7 @@ def test_an_edit_in_an_archive_rewrites_that_archive_alone(room: Newsroom) -> No
     room.publish()
     names = {name.split(".")[0] for name in changed(before, tree(room.out))}
     assert {"archives/all/1", "archives/topics/ai/1"} <= names
-    assert all(name.startswith("archives/") and name.endswith("/1") or name == "archives/providers/source" for name in names)
+    assert {name for name in names if not name.endswith("/1")} == {"archives/providers/source"}
 
 
 def test_custom_feeds_take_what_their_conditions_say(tmp_path: Path) -> None:
@@ -436,7 +439,8 @@ def test_slugs_are_stable_and_stay_in_their_folder(room: Newsroom) -> None:
     assert names["économie"] == "economie"
     room.put("b.md", article("Two", topics=["c-" + (names["c++"] or "")[2:]]))
     room.publish()
-    assert {feed.key: feed.slug for feed in room.store.list_feeds() if feed.key in names and feed.kind == "topic"} == names
+    again = {feed.key: feed.slug for feed in room.store.list_feeds() if feed.kind == "topic"}
+    assert names.items() <= again.items()
 
 
 def test_a_lost_state_gives_the_same_ids_and_leaves_no_stray_file(room: Newsroom) -> None:
@@ -513,3 +517,47 @@ def test_many_files_through_worker_processes_give_the_same_bytes(tmp_path: Path)
     assert tree(rooms[0].out) == before
     for room in rooms:
         room.close()
+
+
+def test_a_feed_that_would_become_invalid_is_not_swapped_in(tmp_path: Path) -> None:
+    room = Newsroom(tmp_path, settings_for(full_content=True))
+    room.put("a.md", article("One", body="Good text"))
+    room.put("b.md", article("Two", topics=["Robots"], provider=None))
+    room.publish()
+    before = tree(room.out)
+    broken = model.Article(  # no parser of ours makes such a body; a later or an earlier one may
+        title="One", url="https://s.example/", summary="s", content_html="<p>x<script>alert(1)</script></p>"
+    )
+    a = room.known("a.md")
+    with room.store.transaction():
+        room.store.put_bodies([(a.id, msgspec.msgpack.encode(broken))])
+        room.store.mark_all_dirty()
+    room.close()
+    room.open()
+    room.publisher.rebuild(now=room.now)
+    assert tree(room.out) == before
+    errors = {room.store.get_feed(d.feed_id).kind: d.error for d in room.store.list_documents(page=0)}
+    assert "SecurityRisk" in errors["all"]
+    assert "a.md" in errors["all"]
+    assert room.store.get_document(room.store.find_feed("topic", "robots") or 0, 0).error == ""
+    room.now += DAY
+    room.put("a.md", article("One", body="Better text"))
+    room.publish()
+    assert "Better text" in (room.out / "all.atom").read_text()
+    assert not any(document.error for document in room.store.list_documents())
+    room.check()
+    room.close()
+
+
+def test_a_date_that_cannot_be_is_as_good_as_none(room: Newsroom) -> None:
+    room.put("2023-02-03-a.md", article("One", publishedDateTime="1970-01-01T00:00:00Z"))
+    room.publish()
+    assert room.entries()[0]["date_published"] == "2023-02-03T00:00:00Z"
+
+
+def test_the_fragment_cache_forgets_what_was_used_least() -> None:
+    cache = FragmentCache(2_000)
+    for number in range(4):
+        cache.put((number,), bytes(300))
+        cache.find((0,))
+    assert [cache.find((number,)) is not None for number in range(4)] == [True, False, True, True]

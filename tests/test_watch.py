@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
@@ -185,8 +186,10 @@ def test_what_was_put_back_comes_again(root: Path) -> None:
 
 def test_folders_that_come_and_go_are_to_be_scanned_and_what_happens_in_them_is_seen(root: Path) -> None:
     with watching(root) as seen:
-        put(root / "new/x/1.md")
+        (root / "new").mkdir()
         seen.until_folder("new")
+        (root / "new/x").mkdir()
+        seen.until_folder("new/x")
         put(root / "new/x/2.md")
         seen.until_paths("new/x/2.md")
         put(root.parent / "outside/y/3.md")
@@ -272,6 +275,51 @@ def test_a_folder_whose_permissions_change_is_to_be_scanned(root: Path) -> None:
         assert seen.until_paths("end.md").folders == set()
         root.chmod(0o700)
         seen.until_reason("permissions changed")
+
+
+@contextmanager
+def as_other_user() -> Iterator[None]:
+    """Root may list everything: act, in all threads, as somebody else."""
+    other = os.geteuid() == 0
+    if other:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if other:
+            os.seteuid(0)
+
+
+@pytest.fixture
+def open_root() -> Iterator[Path]:
+    """A root that any user may enter: pytest's own folders are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="feedd-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield put(Path(folder, "root/old.md")).parent
+
+
+def test_a_folder_that_becomes_readable_is_to_be_scanned_and_watched(open_root: Path) -> None:
+    put(open_root / "locked/x/1.md")
+    (open_root / "locked").chmod(0)
+    with heard() as logs, ExitStack() as stack:
+        with as_other_user():
+            seen = stack.enter_context(watching(open_root))
+        (open_root / "locked").chmod(0o755)
+        seen.until_folder("locked")
+        put(open_root / "locked/x/2.md")
+        seen.until_paths("locked/x/2.md")
+    assert [entry["path"] for entry in logs if "cannot be listed" in entry["event"]] == ["locked"]
+
+
+def test_a_root_that_cannot_be_listed_counts_as_gone_until_it_can(open_root: Path) -> None:
+    open_root.chmod(0o311)
+    with ExitStack() as stack:
+        with as_other_user():
+            seen = stack.enter_context(watching(open_root, check_s=DEADLINE_S))
+            assert seen.reasons == ["root_gone"]
+        open_root.chmod(0o755)
+        seen.watcher._wake.set()
+        seen.until_reason("root_back")
 
 
 def test_a_burst_of_renames_is_seen_whole(root: Path) -> None:
@@ -406,7 +454,7 @@ with Watcher(root, gap_s=0.0, check_s=0.02, poll_s=0.02, polling=False) as watch
     print(watcher.mode, flush=True)
     for number in range(20):
         os.makedirs(f"{root}/{number}", exist_ok=True)
-    while watcher.next_batch(20).reason != "polling":
+    while "polling" not in watcher.next_batch(20).reason:
         pass
     print(watcher.mode, flush=True)
     os.makedirs(f"{root}/last", exist_ok=True)

@@ -26,6 +26,7 @@ _ROLES = words(
     "actor artist author composer correspondent director editor illustrator performer photographer producer reporter"
 ) | {"distribution company", "production company", "publishing company"}
 _NPT = re.compile(r"now|[0-9]+(?:\.[0-9]+)?|[0-9]+:[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?")
+_COUNTRIES = re.compile(r"[A-Za-z]{2}(?: [A-Za-z]{2})*")  # ISO 3166-1
 _PERIODS = ("hourly", "daily", "weekly", "monthly", "yearly")
 
 
@@ -68,11 +69,13 @@ def _rating(report: Report, element: Element) -> None:
 
 
 def _restriction(report: Report, element: Element) -> None:
-    shape.leaf(report, element, frozenset({"relationship", "type"}))
+    value = shape.leaf(report, element, frozenset({"relationship", "type"}))
     if element.attrs.get("relationship") not in ("allow", "deny"):
         report.add("InvalidMediaRestrictionRel", element.line)
     if element.attrs.get("type", "country") not in ("country", "uri", "sharing"):
         report.add("InvalidMediaRestrictionType", element.line, shown(element.attrs["type"]))
+    if element.attrs.get("type") == "country" and not _COUNTRIES.fullmatch(value):
+        report.add("InvalidCountryCode", element.line, shown(value))
 
 
 def _category(report: Report, element: Element) -> None:

@@ -37,7 +37,6 @@ ACCEPTED = {
 }
 
 PREFIXES = CHECKED | ACCEPTED
-CHECKED_PREFIXES = frozenset(CHECKED.values())
 RESERVED_PREFIXES = frozenset(PREFIXES.values())
 
 # RFC 8288's registry, as far as validators of feeds know it. `amphtml` and `canonical` are not among them.

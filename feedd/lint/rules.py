@@ -39,6 +39,7 @@ W3C_ERRORS = {
     "InvalidAddrSpec": "an e-mail address",
     "InvalidBooleanAttribute": "true or false",
     "InvalidContact": "an e-mail address",
+    "InvalidCountryCode": "country codes of two letters with spaces between them",
     "InvalidCreditRole": "a role of the EBU's list, in lower case",
     "InvalidDay": "the English name of a day of the week",
     "InvalidDoctype": "a feed has no document type declaration",
@@ -228,7 +229,7 @@ class Report(Struct, frozen=True):
 
     def within(self, entry_id: str) -> Report:
         """The same report, for what belongs to one entry."""
-        return Report(self.kind, self.data, self.findings, self.now, self.self_url, shown(entry_id))
+        return Report(self.kind, self.data, self.findings, self.now, self.self_url, shown(entry_id, 500))
 
 
 def shown(value: str, limit: int = 80) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from feedd.lint import markup, names, text, values
+from feedd.lint import markup, text, values
 from feedd.lint.rules import Report, shown
 from feedd.lint.xmltree import Element
 
@@ -55,7 +55,7 @@ def structure(report: Report, element: Element, table: Table, attrs: frozenset[s
 def unknown(report: Report, parent: Element, child: Element) -> None:
     """A child that no table has: free in a namespace of its own, else undefined."""
     prefix, colon, _ = child.name.partition(":")
-    if child.name.startswith("{") or (colon and prefix not in names.CHECKED_PREFIXES):
+    if child.name.startswith("{"):
         return  # the namespace itself was reported where it was declared, if validators do not know it
     rule = "UndefinedElement"
     if prefix == "xhtml":

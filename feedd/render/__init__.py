@@ -14,7 +14,9 @@ from feedd.render import atom, clean, content, jsonfeed, rss
 from feedd.render.heads import GENERATOR, MEDIA_TYPES, VERSION
 from feedd.render.options import Options
 
-__all__ = ["GENERATOR", "MEDIA_TYPES", "VERSION", "Options", "document", "fragment", "fragments"]
+__all__ = [
+    "GENERATOR", "MEDIA_TYPES", "VERSION", "Options", "document", "fragment", "fragments", "is_plain", "is_plain_head",
+]
 
 
 def fragment(entry: model.Entry, fmt: model.Format, options: Options) -> bytes:
@@ -32,6 +34,16 @@ def fragments(entry: model.Entry, formats: Sequence[model.Format], options: Opti
         entry, options = clean.repair(entry), clean.repair_options(options)
     shown = content.show(entry, options)
     return [_write(shown, fmt, sure) for fmt in formats]
+
+
+def is_plain(entry: model.Entry, options: Options) -> bool:
+    """Whether the entry needs no repair and holds no HTML of a body, and so is valid by construction."""
+    return clean.is_clean(entry, options) and not (options.full_content and entry.article.content_html)
+
+
+def is_plain_head(head: model.Head) -> bool:
+    """The same for a head: nothing in it needs repair."""
+    return clean.head(head) == head
 
 
 def _write(shown: content.Shown, fmt: model.Format, sure: bool) -> bytes:

@@ -403,10 +403,11 @@ class Store:
             )
 
     def mark_written(self, rows: Iterable[tuple[int, int, int, int | None, int, int, int, int | None]]) -> None:
-        """(feed id, page, seq that was read, floor, `updated` shown, entries, bytes, seconds or None if no byte is new)."""
+        """(feed id, page, seq that was read, floor, `updated` shown, entries, bytes, seconds or None if unchanged)."""
         self._db.executemany(
-            "UPDATE document SET built_seq = ?3, floor = ?4, updated_us = max(updated_us, ?5), entries = ?6, bytes = ?7, "
-            "written_at = coalesce(?8, written_at), error = '' WHERE feed_id = ?1 AND page = ?2 AND built_seq < ?3",
+            "UPDATE document SET built_seq = ?3, floor = ?4, updated_us = max(updated_us, ?5), entries = ?6, "
+            "bytes = ?7, written_at = coalesce(?8, written_at), error = '' "
+            "WHERE feed_id = ?1 AND page = ?2 AND built_seq < ?3",
             rows,
         )
 

@@ -1,7 +1,7 @@
 """`./bench rename`: a burst of files renamed into the watched folder, as a checkout or a sync does it.
 
-What counts as in is read from the outside: every published article's link stands in the newest feed of all or in one of
-its archives. The same is asked of a daemon that finds the files there when it starts: the cold build to compare with.
+What counts as in is read from the outside: every published article's link and title stand in the feed of all or in
+one of its archives. The same is asked of a daemon that finds the files when it starts: the cold build to compare with.
 """
 
 from __future__ import annotations
@@ -11,87 +11,106 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench import sites
+from tests.bench import corpus, sites
 from tests.bench.report import seconds, table, times
 
 _DEADLINE_S = 600
 
+Shown = frozenset[tuple[str, str]]
+"""What feeds say: (link, title) of each article."""
 
-class _Links:
-    """The links that the feed of all shows, archives included; each file is read again only when it changed."""
+
+class _Feeds:
+    """What the feed of all shows, archives included; each file is read again only when it changed."""
 
     def __init__(self, feeds: Path) -> None:
         self._feeds = feeds
-        self._seen: dict[Path, tuple[int, set[str]]] = {}
+        self._seen: dict[Path, tuple[int, Shown]] = {}
 
     def _paths(self) -> Iterator[Path]:
         yield self._feeds / "all.atom"
         yield from (self._feeds / "archives/all").glob("*.atom")
 
-    def read(self) -> set[str]:
+    def read(self) -> Shown:
         for path in self._paths():
             try:
                 written_ns = path.stat().st_ctime_ns
                 if self._seen.get(path, (0,))[0] != written_ns:
-                    found = re.findall(r'<link [^>]*rel="alternate"[^>]*>', path.read_text(encoding="utf-8"))
-                    links = {match[1] for link in found if (match := re.search(r'href="([^"]+)"', link))}
-                    self._seen[path] = (written_ns, links)
+                    self._seen[path] = (written_ns, frozenset(_entries(path)))
             except FileNotFoundError:
                 continue
-        return set().union(*(links for _, links in self._seen.values()))
+        return frozenset().union(*(shown for _, shown in self._seen.values()))
+
+
+def _entries(path: Path) -> Iterator[tuple[str, str]]:
+    for entry in path.read_text(encoding="utf-8").split("<entry>")[1:]:
+        title = re.search(r"<title[^>]*>([^<]*)</title>", entry)
+        link = re.search(r'<link [^>]*rel="alternate"[^>]*>', entry)
+        url = re.search(r'href="([^"]*)"', link[0]) if link else None
+        if title and url:
+            yield url[1], title[1]
 
 
 def run(workshop: sites.Workshop, articles: int) -> None:
-    """Rename them in, and rename them again inside of the folder."""
-    source = workshop.corpus(articles)
-    published = _published(source)
-    cold = sites.Site(workshop.home / "cold", source)
+    """Found at the start; renamed in; then each replaced by a file with another title, as a checkout does."""
+    first, second = workshop.home / "burst-first", workshop.home / "burst-second"
+    for n, folder in enumerate((first, second)):
+        _copy(workshop.corpus(articles), folder, f"Version {n}")
+    wanted = [_published(folder) for folder in (first, second)]
+    cold = sites.Site(workshop.home / "cold", first)
     sites.say(f"{articles:,} articles found at the start")
     start = time.time()
     with cold.daemon():
-        cold_s = _wait_for(cold, published, start)
+        cold_s, _ = _wait_for(cold, wanted[0], start)
 
-    site = sites.Site(workshop.home / "burst", workshop.home / "burst-articles")
-    moves = [(path, site.articles / path.relative_to(source)) for path in source.rglob("*.md")]
-    for folder in {target.parent for _, target in moves}:
-        folder.mkdir(parents=True)
     rows = [("found at the start", "", seconds(cold_s), "1", "0")]
-    sites.say(f"{articles:,} articles renamed in")
-    try:
-        with site.daemon():
+    site = sites.Site(workshop.home / "burst", workshop.home / "burst-articles")
+    paths = [path.relative_to(first) for path in first.rglob("*.md")]
+    for folder in {path.parent for path in paths}:
+        (site.articles / folder).mkdir(parents=True)
+    with site.daemon():
+        for what, source, shown in (
+            ("renamed in, in one burst", first, wanted[0]), ("each replaced in one burst", second, wanted[1]),
+        ):  # fmt: skip
+            sites.say(f"{articles:,} articles {what}")
             start = time.time()
-            for old, new in moves:
-                old.rename(new)
+            for path in paths:
+                (source / path).replace(site.articles / path)
             burst_s = time.time() - start
-            all_s = _wait_for(site, published, start)
-            missed = len(published - _Links(site.feeds).read())
-    finally:
-        for old, new in moves:
-            if new.exists():
-                new.rename(old)
-    rows.append(("renamed in, in one burst", seconds(burst_s), seconds(all_s), times(all_s / cold_s), f"{missed}"))
+            taken_s, missed = _wait_for(site, shown, start)
+            rows.append((what, seconds(burst_s), seconds(taken_s), times(taken_s / cold_s), f"{missed:,}"))
     head = (f"{articles:,} articles", "burst", "last live feed in place", "of a cold build", "missed")
     table("A burst of renames under a running daemon", head, rows)
 
 
-def _published(corpus: Path) -> set[str]:
-    links = set()
-    for path in corpus.rglob("*.md"):
+def _copy(source: Path, target: Path, title: str) -> None:
+    for path in source.rglob("*.md"):
+        copy = target / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(corpus.retitled(path.read_text(encoding="utf-8"), title), encoding="utf-8")
+
+
+def _published(folder: Path) -> Shown:
+    shown = set()
+    for path in folder.rglob("*.md"):
         text = path.read_text(encoding="utf-8")
         link = re.search(r'^webUrl: "([^"]+)"$', text, re.MULTILINE)
-        if link and "\npublished: true\n" in text:
-            links.add(link[1])
-    return links
+        title = re.search(r'^title: "([^"]+)"$', text, re.MULTILINE)
+        if link and title and "\npublished: true\n" in text:
+            shown.add((link[1], title[1]))
+    return frozenset(shown)
 
 
-def _wait_for(site: sites.Site, published: set[str], start: float) -> float:
-    """Seconds from `start`, on the wall clock, to the last live feed, once all links are there and nothing moves."""
-    links, end, before = _Links(site.feeds), time.monotonic() + _DEADLINE_S, -1.0
+def _wait_for(site: sites.Site, shown: Shown, start: float) -> tuple[float, int]:
+    """Seconds from `start`, on the wall clock, to the last live feed, once exactly that is shown and nothing moves.
+
+    With it how many articles are not as they should be: 0, or what is left when time is up.
+    """
+    feeds, end, before = _Feeds(site.feeds), time.monotonic() + _DEADLINE_S, -1.0
     while time.monotonic() < end:
-        if links.read() >= published:
-            last = max((path.stat().st_ctime for path in sites.live_feeds(site.feeds)), default=0.0)
-            if last == before:
-                return last - start
-            before = last
         time.sleep(0.5)
-    raise TimeoutError(f"{len(published - links.read()):,} of {len(published):,} published articles are in no feed")
+        last = max((path.stat().st_ctime for path in sites.live_feeds(site.feeds)), default=0.0)
+        if feeds.read() == shown and last == before:
+            return last - start, 0
+        before = last
+    return _DEADLINE_S, len(feeds.read() ^ shown)

@@ -68,6 +68,11 @@ def newest_published(corpus: Path, count: int) -> list[Story]:
     return found
 
 
+def retitled(text: str, title: str) -> str:
+    """The same article under another title."""
+    return re.sub(r"^title: .*$", f'title: "{title}"', text, count=1, flags=re.MULTILINE)
+
+
 def _skewed(count: int) -> list[float]:
     return list(accumulate(1 / rank for rank in range(1, count + 1)))
 

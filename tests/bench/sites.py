@@ -55,12 +55,16 @@ class Site:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
         config = self.configure(settle_ms=settle_ms, port=port)
-        with (self.home / "log.txt").open("ab") as log:
+        log_path = self.home / "log.txt"
+        with log_path.open("wb") as log:
             start = time.perf_counter()
             process = subprocess.Popen(_feedd(config, "run"), cwd=self.home, env=_ENVIRONMENT, stdout=log, stderr=log)
         try:
             _wait_until_ready(process, port)
             yield Daemon(process.pid, time.perf_counter() - start)
+        except Exception:
+            sys.stderr.write("".join(log_path.read_text(encoding="utf-8").splitlines(keepends=True)[-50:]))
+            raise
         finally:
             process.terminate()
             process.wait(30)
