@@ -1,8 +1,8 @@
-"""A made-up history of a folder of articles, of the nature of real ones; and a driver that replays it.
+"""A made-up history of a folder of articles, of the nature of real ones.
 
 Its rewrites are nearly all without effect: opaque data, scores. Beside those, `published` flaps, related links come and
 go, URLs, providers and dates change, files move, leave, return and break. The same seed makes the same history. Knows
-nothing of feedd; what must follow from a history is the business of `history_oracle`.
+nothing of feedd; what must follow from a history is the business of `history_oracle`, and `replay` replays it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from random import Random
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 START = 1_700_000_000
 DAY = 86_400
-MOVES_RELATED_WHILE_SILENT = ("score", "picture", "amp")
+_UNSEEN_OF_RELATED = ("score", "picture", "amp")
 
 # Of 21,166 real rewrites, 53.5 % changed `secured`, 29.9 % scores, 12.1 % related links, 2.9 % what editors write.
 WEIGHTS = {
@@ -423,7 +422,7 @@ class _Writer:
     def _relate(self, draft: _Draft) -> None:
         """Related stories come, go, change places, or are told otherwise; half of it no feed shows."""
         rng, stories = self._rng, draft.related
-        what = rng.choice(("come", "go", "order", "title", "url", "published_at", "provider", *2 * MOVES_RELATED_WHILE_SILENT))
+        what = rng.choice(("come", "go", "order", "title", "url", "published_at", "provider", *2 * _UNSEEN_OF_RELATED))
         if what == "come" or not stories:
             stories.insert(rng.randint(0, len(stories)), self._story())
             return
@@ -449,20 +448,3 @@ def make(*, seed: int, articles: int, commits: int, rewrites: float) -> History:
     writer = _Writer(seed, articles)
     writer.write(commits, rewrites)
     return History(tuple(writer.commits), dict(writer.kinds))
-
-
-# -- the replay ------------------------------------------------------------------------------------------------------
-
-
-class Room(Protocol):
-    """The part of a newsroom (`newsroom.Newsroom`) that a replay needs."""
-
-    now: int
-    out: Path
-
-    def put(self, path: str, text: str | bytes) -> None: ...
-    def move(self, path: str, to: str) -> None: ...
-    def drop(self, path: str) -> None: ...
-    def hear(self, *paths: str) -> None: ...
-    def publish(self) -> None: ...
-    def restart(self) -> None: ...
