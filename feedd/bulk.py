@@ -116,9 +116,8 @@ def make(store: Store, plan: Plan, cache: rebuild.FragmentCache, task: Task) -> 
         changed, error = False, built.error
         try:
             for file in built.files:
-                changed |= rebuild.write_file(
-                    plan.out, file, plan.settings.encodings, sync=False, siblings=task.siblings
-                )
+                written = rebuild.write_file(plan.out, file, plan.settings.encodings, siblings=task.siblings)
+                changed = changed or bool(written)
         except errors.OutputError as failed:
             error = str(failed)
         out.append(done_of(built, changed=changed, error=error))

@@ -174,11 +174,11 @@ def read(root: str, path: str, *, max_bytes: int, now_ns: int, settle_ns: int = 
         raise errors.ArticleError(path, f"cannot be read: {_reason(error)}") from error
 
 
-def write(path: str, data: bytes, *, mtime_ns: int | None = None, sync: bool) -> bool:
+def write(path: str, data: bytes, *, mtime_ns: int | None = None) -> bool:
     """Make the file at `path` hold `data`, atomically; return False if it already did (its mtime stays then).
 
     Readers see the old bytes or the new ones. Missing folders are made. A symlink at `path` is replaced, not followed.
-    `sync` waits until the bytes are on disk; the name is safe only after `sync_folder` of its folder, once per batch.
+    Bytes and name are safe from a power cut only after `sync` of the file and of its folder, once per batch.
     Raises OutputError with path and reason; the old file is then untouched and no temporary file is left.
     """
     if _holds(path, data):
@@ -190,11 +190,9 @@ def write(path: str, data: bytes, *, mtime_ns: int | None = None, sync: bool) ->
             fd = os.open(temporary, _WRITE_FLAGS, 0o644)  # less the umask, as for any file; mkstemp would give 0600
         except FileNotFoundError:
             os.makedirs(folder, exist_ok=True)
-            if sync:
-                sync_folder(os.path.dirname(folder) or ".")
             fd = os.open(temporary, _WRITE_FLAGS, 0o644)
         try:
-            _write_open(fd, data, mtime_ns, sync)
+            _write_open(fd, data, mtime_ns)
             os.replace(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -205,16 +203,30 @@ def write(path: str, data: bytes, *, mtime_ns: int | None = None, sync: bool) ->
     return True
 
 
-def sync_folder(path: str) -> None:
-    """Wait until the names in the folder are on disk. Raises OutputError."""
+def sync(path: str) -> None:
+    """Wait until a file's bytes, or a folder's names, are on disk; at once if it is gone. Raises OutputError."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise errors.OutputError(f"{path}: cannot be synced: {_reason(error)}") from error
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        raise errors.OutputError(f"{path}: cannot be synced: {_reason(error)}") from error
+    finally:
+        os.close(fd)
+
+
+def remove(path: str) -> None:
+    """Make sure that there is no file at `path`. Raises OutputError."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise errors.OutputError(f"{path}: cannot be removed: {_reason(error)}") from error
 
 
 def clean_temporaries(folder: str) -> int:
@@ -404,15 +416,13 @@ def _holds(path: str, data: bytes) -> bool:
         return False
 
 
-def _write_open(fd: int, data: bytes, mtime_ns: int | None, sync: bool) -> None:
-    """Write, date and, if asked, sync an open file, and close it whatever happens."""
+def _write_open(fd: int, data: bytes, mtime_ns: int | None) -> None:
+    """Write and, if asked, date an open file, and close it whatever happens."""
     try:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(fd, rest) :]
         if mtime_ns is not None:
             os.utime(fd, ns=(mtime_ns, mtime_ns))
-        if sync:
-            os.fsync(fd)
     finally:
         os.close(fd)

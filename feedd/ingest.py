@@ -385,6 +385,8 @@ def _mark(store: Store, marks: dict[int, dict[int, int]]) -> None:
             if place <= last_bound:
                 page = store.find_page(feed_id, place)
                 dirty[feed_id, page or 0] = max(dirty.get((feed_id, page or 0), 0), change_us)
+            else:  # below a full live feed and in no archive yet: the rebuild closes one, and the live feed links to it
+                dirty.setdefault((feed_id, 0), 0)
     store.mark_dirty((feed_id, page, change_us) for (feed_id, page), change_us in dirty.items())
 
 

@@ -113,18 +113,18 @@ def hash63(text: str) -> int:
 def digests(article: model.Article) -> tuple[bytes, bytes]:
     """(editorial, rendered): equal digests mean that a subscriber sees the same.
 
-    Left out on purpose: heat, quality (scores), AMP links (no feed shows them), and whether an image is cached.
+    Left out on purpose, as no feed shows them: heat, quality (scores), type, AMP links, and whether an image is cached.
     """
     a = article
     editorial = blake2b(
         DIGEST_VERSION + _pack((
-            a.title, a.url, a.summary, a.published_at, a.updated_at, a.category, a.type, a.language, a.original_url,
+            a.title, a.url, a.summary, a.published_at, a.updated_at, a.category, a.language, a.original_url,
             a.provider.name, a.provider.domain, a.topics, a.images, a.embed, a.content_html, a.length, a.price,
             a.levels,
         )),
         digest_size=12,
     ).digest()
-    shown = [(r.title, r.url, r.provider.name) for r in a.related]
+    shown = [(r.title, r.url, r.provider.name or r.provider.domain, r.published_at) for r in a.related]
     rendered = blake2b(editorial + _pack((a.provider.icon_url, shown)), digest_size=12).digest()
     return editorial, rendered
 

@@ -57,6 +57,7 @@ class Publisher:
         self._cache = rebuild.FragmentCache(32 << 20)
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="write")
         self._causes: dict[int, tuple[str, int]] = {}
+        self._scanned = False
         self.totals = Totals()
 
     def close(self) -> None:
@@ -102,6 +103,7 @@ class Publisher:
                 if not unsettled and initial:
                     self.store.put_meta("first_scan", str(now))
                 self._drop_unwanted_feeds()
+        self._scanned |= whole
         return unsettled
 
     def ingest(self, paths: Iterable[str], *, now: int, now_ns: int) -> tuple[str, ...]:
@@ -110,7 +112,11 @@ class Publisher:
         rows = self.store.find_files(ordered)
         initial = self.store.find_meta("first_scan") is None
         readings = [intake.Reading(path, rows[path].digest if path in rows else b"") for path in ordered]
-        return self._ingest(iter(readings), now=now, now_ns=now_ns, settle_ns=0, initial=initial)
+        unsettled = self._ingest(iter(readings), now=now, now_ns=now_ns, settle_ns=0, initial=initial)
+        if initial and self._scanned and not unsettled:  # by now, all that the first scan found unsettled
+            with self.store.transaction():
+                self.store.put_meta("first_scan", str(now))
+        return unsettled
 
     def release(self, *, now: int) -> None:
         """Publishes held articles whose time has come."""
@@ -237,7 +243,10 @@ class Publisher:
 
     def reconcile(self) -> None:
         """Compares the names in the output folder with those that should be there: marks what is missing, removes
-        what no feed of ours owns any more. Files that feedd would never write are left alone."""
+        what no feed of ours owns any more. Files that feedd would never write are left alone.
+
+        Raises OutputError where a file cannot be removed; what is missing is marked by then.
+        """
         wanted: dict[str, tuple[int, int] | None] = {}
         feeds = {feed.id: feed for feed in self.store.list_feeds()}
         settings = self.plan.settings
@@ -252,14 +261,14 @@ class Publisher:
                     for suffix in suffixes:
                         wanted[f"{base}.{fmt}{suffix}"] = (document.feed_id, document.page)
         present = set(catalog.list_own(self.plan.out))
-        strays = sorted(present - wanted.keys())
-        for path in strays:
-            os.unlink(os.path.join(self.plan.out, path))
-        if strays:
-            self._log.info("files removed", count=len(strays), first=strays[0], cause="no feed is to have them")
         missing = {owner for path in wanted.keys() - present if (owner := wanted[path])}
         with self.store.transaction():
             self.store.mark_dirty((feed_id, page, 0) for feed_id, page in sorted(missing))
+        strays = sorted(present - wanted.keys())
+        for path in strays:
+            files.remove(os.path.join(self.plan.out, path))
+        if strays:
+            self._log.info("files removed", count=len(strays), first=strays[0], cause="no feed is to have them")
 
     def rebuild(self, *, now: int, archives: bool = True) -> int:
         """Writes every document that is not as the state says; returns how many are left (archives, failed ones).
@@ -291,30 +300,31 @@ class Publisher:
         """In this process, with the writing and compressing of files on threads."""
         written: list[bulk.Done] = []
         failed: list[bulk.Done] = []
-        folders: set[str] = set()
+        paths: list[str] = []
         running = []
         encodings = self.plan.settings.encodings
         for feed_id, page in documents:
             built = rebuild.build(self.store, self.plan.settings, self._cache, feed_id, page)
             jobs = [
-                self._threads.submit(rebuild.write_file, self.plan.out, file, encodings, sync=True)
-                for file in built.files
+                self._threads.submit(rebuild.write_file, self.plan.out, file, encodings) for file in built.files
             ]
             running.append((built, jobs))
         for built, jobs in running:
-            error, changed = built.error, False
+            error, before = built.error, len(paths)
             for job in jobs:
                 try:
-                    changed |= job.result()
+                    paths += job.result()
                 except errors.OutputError as failure:
                     error = str(failure)
+            changed = len(paths) > before
             (failed if error else written).append(bulk.done_of(built, changed=changed, error=error))
-            if changed:
-                folders.add(os.path.dirname(os.path.join(self.plan.out, built.base)))
-        for folder in folders:
-            files.sync_folder(folder)
+        self._sync(paths)
         self._finish(written, failed, now=now)
         return bool(written)
+
+    def _sync(self, paths: Sequence[str]) -> None:
+        """Readers have the files already; they count as written when they would survive a power cut, too."""
+        list(self._threads.map(files.sync, [*paths, *sorted({os.path.dirname(path) for path in paths})]))
 
     def _rebuild_in_bulk(self, dirty: Sequence[tuple[int, int]], *, now: int, archives: bool) -> None:
         tasks = [tuple(dirty[start : start + 24]) for start in range(0, len(dirty), 24)]
@@ -372,7 +382,7 @@ class Publisher:
         if self.store.find_meta("listing") == "written" and catalog.is_written(self.plan.out, self.plan.settings):
             return
         for file in catalog.listing(self.store, self.plan.settings):
-            rebuild.write_file(self.plan.out, file, self.plan.settings.encodings, sync=True)
+            self._sync(rebuild.write_file(self.plan.out, file, self.plan.settings.encodings))
         with self.store.transaction():
             self.store.put_meta("listing", "written")
 

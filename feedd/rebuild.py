@@ -30,7 +30,7 @@ class File(Struct, frozen=True, gc=False):
 
 
 class Built(Struct, frozen=True, array_like=True, gc=False):
-    """A document that was rendered; `seq` is the change it shows. `error` is why it must not be written: then there are no files."""
+    """A document that was rendered; `seq` is the change it shows. With an `error` there are no files to be written."""
 
     feed_id: int
     page: int
@@ -206,22 +206,28 @@ def compress(data: bytes, encoding: str) -> bytes:
     return bytes(brotli.compress(data, quality=BROTLI_QUALITY))
 
 
-def write_file(root: str, file: File, encodings: Iterable[str], *, sync: bool, siblings: bool = True) -> bool:
-    """Writes a file if its bytes changed, then its compressed siblings; returns whether the file itself changed.
+def write_file(root: str, file: File, encodings: Iterable[str], *, siblings: bool = True) -> tuple[str, ...]:
+    """Writes a file if its bytes changed, then its compressed siblings; returns the paths of what was written.
 
     A sibling carries the file's own mtime, as servers of static files want it; so siblings of another mtime are known
     to be of other bytes, whatever crash came between. Raises OutputError.
     """
     path = os.path.join(root, file.path)
-    changed = files.write(path, file.data, sync=sync)
+    written = [path] if files.write(path, file.data) else []
     for encoding in encodings if siblings else ():
         mtime_ns = os.stat(path).st_mtime_ns
         sibling = path + SUFFIXES[encoding]
-        try:
-            if not changed and os.stat(sibling).st_mtime_ns == mtime_ns:
-                continue
-        except FileNotFoundError:
-            pass
-        if not files.write(sibling, compress(file.data, encoding), mtime_ns=mtime_ns, sync=sync):
+        if not written and _mtime_ns(sibling) == mtime_ns:
+            continue
+        if files.write(sibling, compress(file.data, encoding), mtime_ns=mtime_ns):
+            written.append(sibling)
+        else:
             os.utime(sibling, ns=(mtime_ns, mtime_ns))
-    return changed
+    return tuple(written)
+
+
+def _mtime_ns(path: str) -> int | None:
+    try:
+        return os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        return None

@@ -258,7 +258,7 @@ class _Writer:
         no_url = rng.random() < 0.06
         draft = _Draft(
             title, rng.choice((f"About {title}.", f"About {title}.", "")), at, "" if no_url else url, provider,
-            rng.sample(_TOPICS, rng.randint(1, 3)), category=rng.choice(("news", "news", "news", "videos")),
+            self._topics(), category=rng.choice(("news", "news", "news", "videos")),
             original_url=rng.choice(("", url)) if no_url else rng.choice(("", url, url + "?from=feed")),
             published=rng.choices((True, None, False), (60, 25, 15))[0], icon=rng.choice((0, 1)),
             secured=rng.randbytes(30).hex(), flips_left=rng.randint(1, 12) if rng.random() < FLAPPING else 0,
@@ -267,6 +267,11 @@ class _Writer:
         draft.images = [self._image() for _ in range(rng.choice((0, 1, 1, 2)))]
         draft.related = [self._story() for _ in range(rng.choice((0, 0, 1, 2, 4)))]
         self._put(f"_news/{datetime.fromtimestamp(at, UTC):%Y-%m-%d}-{self._number}.md", draft)
+
+    def _topics(self) -> list[str]:
+        """Now and then one that is new."""
+        rare = [f"Affair {self._number}"] if self._rng.random() < 0.1 else []
+        return self._rng.sample(_TOPICS, self._rng.randint(1, 3)) + rare
 
     def _image(self) -> tuple[str, int, int, str]:
         self._number += 1
@@ -409,7 +414,7 @@ class _Writer:
         elif what == "excerpt":
             draft.excerpt = self._sentence()
         elif what == "topics":
-            draft.topics = rng.sample(_TOPICS, rng.randint(1, 3))
+            draft.topics = self._topics()
         elif what == "images":
             draft.images = [self._image() for _ in range(rng.choice((0, 1, 2)))]
         elif what == "category":

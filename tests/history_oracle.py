@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote, urljoin
@@ -21,6 +22,7 @@ import yaml
 
 Fields = dict[str, Any]
 View = tuple[Any, ...]
+Entry = tuple[View, "_Item", dict[str, View]]  # its place in the order, and what each format shows
 FeedName = tuple[str, str]  # its kind and key
 
 
@@ -41,12 +43,11 @@ class _Item:
 
 @dataclass
 class _Feed:
-    """Clocks of a feed's documents, by number (0: the live one), and the oldest keys that no archive ends with."""
+    """A feed's documents by number, 0 the live one: their clocks, and the identities they show; and where archives end."""
 
-    label: str
     clocks: dict[int, int] = field(default_factory=dict)
     ends: list[View] = field(default_factory=list)
-    shown: dict[int, dict[str, int]] = field(default_factory=dict)  # identity -> when it was updated, by document
+    shown: dict[int, set[str]] = field(default_factory=dict)
 
 
 def _text(value: Any) -> str:
@@ -77,6 +78,7 @@ def _source(provider: Fields) -> str:
     return _text(provider.get("name")) or _domain(provider)
 
 
+@lru_cache(maxsize=4096)
 def read(text: str) -> Fields | None:
     """The front matter of a file, or the whole of a YAML file; None where it is broken."""
     front = text.split("---\n")[1] if text.startswith("---\n") else text
@@ -99,6 +101,7 @@ class Oracle:
         self._bytes: dict[str, tuple[str, _Item | None]] = {}
         self._metadata: dict[str, Fields] = {}
         self._feeds: dict[FeedName, _Feed] = {}
+        self._now = 0
         self.documents: dict[str, View] = {}
         self.visible_rewrites = self.all_rewrites = 0
 
@@ -117,7 +120,7 @@ class Oracle:
         for item in self._items:
             item.new = False
         before = {item.identity: self._shown_of(item) for item in self._items}
-        rewritten = [path for path, text in files.items() if text and path in self._bytes]
+        rewritten = [p for p, text in files.items() if text and p in self._bytes and not p.startswith("_data/")]
         articles: dict[str, str] = {}
         for path, text in sorted(files.items()):
             data = read(text) if text else None
@@ -183,8 +186,6 @@ class Oracle:
         item.fields = fields
         if not _is_public(fields):
             return
-        for name in self._names(item):
-            self._feeds.setdefault(name, _Feed(name[1]))
         stated = _seconds(fields.get("publishedDateTime")) or _seconds(fields.get("updatedDateTime"))
         item.published_at = stated or item.published_at or now
         editorial = self._editorial(item)
@@ -199,11 +200,11 @@ class Oracle:
 
     # -- what an article shows -------------------------------------------------------------------------------------
 
-    def _url(self, value: Any) -> str:
-        return urljoin(self._site + "/", value) if value else ""
+    def _url(self, value: str) -> str:
+        return value if not value or "://" in value else urljoin(self._site + "/", value)
 
     def _link(self, item: _Item) -> str:
-        own = self._url(item.fields.get("webUrl")) or self._url(item.fields.get("originalUrl"))
+        own = self._url(item.fields.get("webUrl", "")) or self._url(item.fields.get("originalUrl", ""))
         return own or f"{self._site}/{quote((item.path or '').removesuffix('.md'))}"
 
     def _editorial(self, item: _Item) -> View:
@@ -215,7 +216,7 @@ class Oracle:
         )
         return (
             _text(f.get("title")), self._link(item), _text(f.get("excerpt")) or _text(f.get("title")), item.published_at,
-            _seconds(f.get("updatedDateTime")), f.get("category"), self._url(f.get("originalUrl")), _source(provider),
+            _seconds(f.get("updatedDateTime")), f.get("category"), self._url(f.get("originalUrl", "")), _source(provider),
             _domain(provider), tuple(f.get("topics", ())), pictures,
         )  # fmt: skip
 
@@ -230,18 +231,18 @@ class Oracle:
     def _related(self, item: _Item) -> View:
         stories = item.fields.get("related") or ()
         return tuple(
-            (_text(s.get("title")), self._url(s.get("webUrl")), _source(s.get("provider", {})),
+            (_text(s.get("title")), self._url(s.get("webUrl", "")), _source(s.get("provider", {})),
              _seconds(s.get("publishedDateTime")))
             for s in stories
         )  # fmt: skip
 
     def _views(self, item: _Item, copies: list[_Item]) -> dict[str, View]:
         """An entry in each format."""
-        fields, provider = item.fields, item.fields.get("provider", {})
+        provider = item.fields.get("provider", {})
         editorial = self._editorial(item)
         via = {}
         for copy in sorted(copies, key=lambda copy: copy.identity):
-            url = self._url(copy.fields.get("originalUrl")) or self._link(copy)
+            url = self._url(copy.fields.get("originalUrl", "")) or self._link(copy)
             if url != editorial[1]:
                 via.setdefault(url, _source(copy.fields.get("provider", {})))
         original = editorial[6] if editorial[6] != editorial[1] else ""
@@ -249,7 +250,6 @@ class Oracle:
         related = self._related(item)
         base = (*seen, tuple(story[:3] for story in related), tuple(via.items()))
         icon = next((self._url(image["url"]) for image in provider.get("images", ())), "")
-        assert fields
         return {
             "atom": (*base, item.updated_at, original), "rss": base,
             "json": (*base, related, item.updated_at, original, icon),
@@ -261,8 +261,6 @@ class Oracle:
         """Not yet public, or not again: its date was in the future when its file was last read."""
         public = item.path is not None and _is_public(item.fields)
         return public and item.published_at > self._now
-
-    _now = 0
 
     def _story(self, fields: Fields, path: str) -> object:
         own = fields.get("webUrl") or fields.get("originalUrl")
@@ -287,12 +285,12 @@ class Oracle:
         tie = _number_of(item.identity) if entered_at == item.published_at else item.published_at // 8
         return entered_at, tie
 
-    def _entries(self, now: int) -> dict[FeedName, list[tuple[_Item, list[_Item]]]]:
-        """Each feed's entries with their further copies, newest first."""
+    def _entries(self, now: int) -> dict[FeedName, list[Entry]]:
+        """Each feed's entries, newest first."""
         stories: dict[object, list[_Item]] = {}
         for item in self._items:
             stories.setdefault(self._story(item.fields, item.identity), []).append(item)
-        entries: dict[FeedName, list[tuple[_Item, list[_Item]]]] = {name: [] for name in self._feeds}
+        entries: dict[FeedName, list[Entry]] = {name: [] for name in self._feeds}  # an empty one stays known
         for items in stories.values():
             self._hand_over(items, now)
             seen = [i for i in items if i.path and _is_public(i.fields) and not self._is_held(i)]
@@ -300,11 +298,11 @@ class Oracle:
             for item in items:
                 item.leads = item is first
             if first:
-                copies = [item for item in seen if item is not first]
+                views = self._views(first, [item for item in seen if item is not first])
                 for name in {name for item in seen for name in self._names(item)}:
-                    entries[name].append((first, copies))
+                    entries.setdefault(name, []).append((self._key(first), first, views))
         for found in entries.values():
-            found.sort(key=lambda entry: self._key(entry[0]), reverse=True)
+            found.sort(key=lambda entry: entry[0], reverse=True)
         return entries
 
     def _hand_over(self, items: list[_Item], now: int) -> None:
@@ -326,31 +324,31 @@ class Oracle:
         for item in self._items:
             if item.path and _is_public(item.fields) and item.first_public_at is None and item.published_at <= now:
                 item.first_public_at = item.published_at if initial else now
-        self._feeds.setdefault(("all", ""), _Feed(""))
+        self._feeds.setdefault(("all", ""), _Feed())
         entries, old = self._entries(now), self.documents
         self.documents = {}
-        for name, feed in self._feeds.items():
-            self._show(name, feed, entries[name], 0 if initial else now)
+        for name, found in entries.items():
+            self._show(name, self._feeds.setdefault(name, _Feed()), found, 0 if initial else now)
         return {name for name in old.keys() | self.documents.keys() if old.get(name) != self.documents.get(name)}
 
-    def _show(self, name: FeedName, feed: _Feed, entries: list[tuple[_Item, list[_Item]]], now: int) -> None:
+    def _show(self, name: FeedName, feed: _Feed, entries: list[Entry], now: int) -> None:
         """The documents of a feed: the live one, and archives of `limit` entries that were complete once."""
         last = feed.ends[-1] if feed.ends else (-1,)
-        loose = [self._key(item) for item, _ in reversed(entries) if self._key(item) > last]
+        loose = [key for key, _, _ in reversed(entries) if key > last]
         while len(loose) > self._limit:
             feed.ends.append(loose[self._limit - 1])
             loose = loose[self._limit :]
         documents = {0: entries[: self._limit]}
         for number, (low, high) in enumerate(zip([(-1,), *feed.ends], feed.ends, strict=False), 1):
-            documents[number] = [entry for entry in entries if low < self._key(entry[0]) <= high]
-        left = {item.identity for item, _ in entries}
+            documents[number] = [entry for entry in entries if low < entry[0] <= high]
+        left = {item.identity for _, item, _ in entries}
         for number, shown in documents.items():
-            before = feed.shown.get(number, {})
-            changes = [max(item.updated_at, self._key(item)[0]) for item, _ in shown]
+            before = feed.shown.get(number, set())
+            changes = [max(item.updated_at, key[0]) for key, item, _ in shown]
             changes += [now for identity in before if identity not in left]
             feed.clocks[number] = max([feed.clocks.get(number, 0), *changes])
-            feed.shown[number] = {item.identity: item.updated_at for item, _ in shown}
-            self._write(name, feed, number, [self._views(*entry) for entry in shown])
+            feed.shown[number] = {item.identity for _, item, _ in shown}
+            self._write(name, feed, number, [views for _, _, views in shown])
 
     def _write(self, name: FeedName, feed: _Feed, number: int, shown: list[dict[str, View]]) -> None:
         kind, key = name

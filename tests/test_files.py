@@ -388,21 +388,22 @@ def test_read_of_an_unreadable_file_says_why(root: Path) -> None:
 
 def test_write_makes_the_file_and_its_folders_once(root: Path) -> None:
     path = root / "topics/deep/a.atom"
-    assert files.write(str(path), b"one", sync=True)
+    assert files.write(str(path), b"one")
     first = path.stat()
-    assert not files.write(str(path), b"one", mtime_ns=5, sync=True)
+    assert not files.write(str(path), b"one", mtime_ns=5)
     assert path.stat().st_mtime_ns == first.st_mtime_ns
-    assert files.write(str(path), b"two", mtime_ns=NOW_NS, sync=False)
-    assert files.write(str(path), b"three", mtime_ns=NOW_NS, sync=False)
+    assert files.write(str(path), b"two", mtime_ns=NOW_NS)
+    assert files.write(str(path), b"three", mtime_ns=NOW_NS)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == (b"three", NOW_NS)
     assert os.listdir(path.parent) == ["a.atom"]
-    files.sync_folder(str(path.parent))
+    files.sync(str(path))
+    files.sync(str(path.parent))
 
 
 def test_written_files_have_the_mode_of_any_new_file(root: Path) -> None:
     before = os.umask(0o027)
     try:
-        files.write(str(root / "a"), b"", sync=False)
+        files.write(str(root / "a"), b"")
     finally:
         os.umask(before)
     assert stat.S_IMODE((root / "a").stat().st_mode) == 0o640
@@ -411,9 +412,9 @@ def test_written_files_have_the_mode_of_any_new_file(root: Path) -> None:
 def test_write_replaces_a_symlink_and_leaves_its_target(root: Path) -> None:
     target = put(root / "target", "same")
     (root / "feed").symlink_to(target)
-    assert files.write(str(root / "feed"), b"same", sync=False)
+    assert files.write(str(root / "feed"), b"same")
     assert not (root / "feed").is_symlink()
-    assert files.write(str(root / "feed"), b"else", sync=False)
+    assert files.write(str(root / "feed"), b"else")
     assert target.read_text() == "same"
 
 
@@ -421,32 +422,44 @@ def test_write_that_fails_leaves_the_old_file_and_nothing_else(root: Path) -> No
     path = put(root / "feed", "old")
     (root / "folder").mkdir()
     with pytest.raises(errors.OutputError, match=r"folder: cannot be written: is a directory"):
-        files.write(str(root / "folder"), b"new", sync=False)
+        files.write(str(root / "folder"), b"new")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # the next best thing to a full disk
     try:
         with pytest.raises(errors.OutputError, match=r"feed: cannot be written: file too large"):
-            files.write(str(path), b"x" * 5000, sync=False)
+            files.write(str(path), b"x" * 5000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     with pytest.raises(errors.OutputError, match="not a directory"):
-        files.write(str(path / "below"), b"new", sync=False)
+        files.write(str(path / "below"), b"new")
     assert path.read_text() == "old"
     assert sorted(os.listdir(root)) == ["feed", "folder"]
 
 
-def test_sync_of_a_folder_that_is_gone_says_so(root: Path) -> None:
-    with pytest.raises(errors.OutputError, match="cannot be synced: no such file"):
-        files.sync_folder(str(root / "gone"))
+def test_sync_of_what_is_gone_is_nothing_and_of_what_cannot_be_synced_says_so(root: Path) -> None:
+    files.sync(str(root / "gone"))
+    with pytest.raises(errors.OutputError, match="cannot be synced: file name too long"):
+        files.sync(str(root / ("x" * 300)))
+    with pytest.raises(errors.OutputError, match="cannot be synced: invalid argument"):
+        files.sync("/proc/self/mountinfo")
+
+
+def test_remove_leaves_no_file_or_says_why(root: Path) -> None:
+    path = put(root / "feed", "old")
+    files.remove(str(path))
+    files.remove(str(path))
+    assert not path.exists()
+    with pytest.raises(errors.OutputError, match="cannot be removed"):
+        files.remove(str(root))
 
 
 def test_write_to_a_folder_of_the_working_directory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
-    assert files.write("a", b"1", sync=True)
-    assert files.write("new/a", b"1", sync=True)
-    assert files.write("newer/a", b"1", sync=False)
+    assert files.write("a", b"1")
+    assert files.write("new/a", b"1")
+    assert files.write("newer/a", b"1")
     assert (root / "new/a").read_bytes() == b"1"
 
 

@@ -173,6 +173,18 @@ def test_nothing_is_said_of_articles_while_the_root_is_gone() -> None:
     assert box.take(0) == Batch(full_scan=True, reason="root_back")
 
 
+def test_a_reader_can_be_woken_without_news_and_once() -> None:
+    box = inbox()
+    got: list[Batch | None] = []
+    reader = threading.Thread(target=lambda: got.append(box.take(None)))
+    reader.start()
+    box.wake()
+    reader.join(LONG_S)
+    assert got == [None]
+    box.closed("a.md")
+    assert paths(box) == ["a.md"]
+
+
 def test_closing_wakes_and_ends_every_reader() -> None:
     box = inbox()
     got: list[Batch | None] = []

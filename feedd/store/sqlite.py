@@ -141,11 +141,11 @@ class Store:
 
     def prepare(self) -> None:
         """Settings, and the migrations that are due, in one transaction each."""
+        version = self.check_version()  # before anything is written
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA cache_size = -16000")
         self._db.execute("PRAGMA wal_autocheckpoint = 4000")
-        version = self.check_version()
         for number, step in enumerate(schema.MIGRATIONS[version:], version + 1):
             self._db.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version = {number}; COMMIT")
 
