@@ -9,10 +9,12 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from types import TracebackType
 from typing import TypeVar
 
@@ -65,6 +67,11 @@ class Workers:
         self._pool = ProcessPoolExecutor(
             self._count, mp_context=get_context("spawn"), initializer=_start, initargs=(plan,)
         )
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        try:
+            self._pool.submit(_nothing)  # starts all of them; they keep the mask: Ctrl-C is for the one who waits
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __enter__(self) -> Workers:
         return self
@@ -136,9 +143,20 @@ _worker: list[_Worker] = []
 
 
 def _start(plan: Plan) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon ends its workers in order
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker[:] = [_Worker(plan, rebuild.FragmentCache(24 << 20))]
+
+
+def _nothing() -> None:
+    """A first task, for workers to be started."""
+
+
+def _end_with_parent() -> None:
+    """A killed daemon's next run must not meet its workers, which no end of a queue would tell: each holds both ends."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _take(work: tuple[Sequence[intake.Reading], int, int]) -> bytes:

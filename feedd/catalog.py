@@ -23,8 +23,8 @@ def listing(store: Store, settings: site.Settings) -> tuple[rebuild.File, ...]:
         metadata = store.metadata_of(feed.kind, feed.key)
         formats = site.formats_of(settings, feed.kind, feed.key)
         urls = {fmt: site.document_url(settings, base, fmt) for fmt in formats}
-        title = site.feed_title(settings, feed.kind, feed.key, feed.label, metadata)
-        listed.append(site.Listed(feed.kind, title, urls))
+        called = (settings, feed.kind, feed.key, feed.label, metadata)
+        listed.append(site.Listed(feed.kind, site.feed_title(*called), site.feed_name(*called), urls))
     pages = (site.opml(settings, listed), site.index_page(settings, listed))
     return tuple(rebuild.File(name, data) for name, data in zip(NAMES, pages, strict=True))
 

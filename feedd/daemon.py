@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from structlog.typing import FilteringBoundLogger
@@ -61,7 +62,7 @@ def run(settings: config.Config, log: FilteringBoundLogger) -> None:
     """Publishes until SIGTERM or SIGINT. Raises FeeddError for what keeps it from starting, and unexpected errors."""
     plan = plan_of(settings)
     ready, stopping = threading.Event(), threading.Event()
-    with ExitStack() as life, _signals_blocked():
+    with ExitStack() as life, _stop_signals() as wait_for_stop:
         state = open_state(plan.state_folder, log, now=int(time.time()))
         life.callback(state.close)
         watcher = watch.Watcher(
@@ -89,9 +90,9 @@ def run(settings: config.Config, log: FilteringBoundLogger) -> None:
         worker = threading.Thread(target=work.run, name="publish")
         worker.start()
         log.info("watching", articles=plan.source.root, mode=watcher.mode, feeds=plan.out)
-        caught = signal.sigwait(_STOP)
+        caught = wait_for_stop()
         stopping.set()
-        log.info("stopping", signal=signal.Signals(caught).name)
+        log.info("stopping", signal=caught.name)
         jobs.stop()
         watcher.stop()
         worker.join()
@@ -101,13 +102,23 @@ def run(settings: config.Config, log: FilteringBoundLogger) -> None:
 
 
 @contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Threads and workers made inside do not get the signals that `run` waits for."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+def _stop_signals() -> Iterator[Callable[[], signal.Signals]]:
+    """Yields a function that waits for SIGTERM or SIGINT, whichever thread is given it.
+
+    Not by blocking them for sigwait: multiprocessing unblocks both in the thread that first starts a process.
+    """
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    handlers = {number: signal.signal(number, lambda *_: None) for number in _STOP}
+    before = signal.set_wakeup_fd(sender.fileno())
     try:
-        yield
+        yield lambda: signal.Signals(receiver.recv(1)[0])
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.set_wakeup_fd(before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        receiver.close()
+        sender.close()
 
 
 class Work:
@@ -120,6 +131,8 @@ class Work:
         self._plan, self._log, self._watcher, self._jobs = plan, log, watcher, jobs
         self._ready, self._stopping = ready, stopping
         self._failures = 0
+        self._prepared = self._scanned = False
+        self._reconciled = True
         self.failure: BaseException | None = None
         self._publisher = self._new_publisher(state)
 
@@ -132,7 +145,6 @@ class Work:
         """Until the watcher is stopped; an unexpected error stops the process."""
         try:
             left = True
-            self._prepare()
             while not self._stopping.is_set():
                 patience_s = RETRY_S[min(self._failures, len(RETRY_S)) - 1] if self._failures else None
                 left = self._guarded(self._watcher.next_batch(0 if left else patience_s))
@@ -166,6 +178,9 @@ class Work:
 
     def _round(self, batch: settle.Batch | None) -> bool:
         publisher, now = self._publisher, int(time.time())
+        if not self._prepared:
+            publisher.prepare(now=now)
+            self._prepared = True
         if batch and batch.root_gone:
             self._log.error("the folder of articles is gone, its feeds stay as they are", root=self._plan.source.root)
         elif batch and batch.full_scan:
@@ -176,16 +191,18 @@ class Work:
                 unsettled = publisher.scan(now=now, now_ns=time.time_ns(), under=sorted(batch.folders))
             unsettled += publisher.ingest(batch.paths, now=now, now_ns=time.time_ns())
             self._watcher.retry(unsettled, 0.05)
+        if not self._reconciled:
+            self._reconcile()
         publisher.release(now=now)
         left = publisher.rebuild(now=now, archives=False)
         if not self._ready.is_set() and left <= FEW_DOCUMENTS:
             left = publisher.rebuild(now=now)
-        if not self._ready.is_set() and publisher.store.find_meta("first_scan") is not None:
+        if not self._ready.is_set() and self._scanned:
             self._ready.set()
             self._log.info("up to date", **publisher.store.count())
         self._plan_release()
         more = bool(left) and publisher.rebuild_archives(now=now)
-        self._failures = self._failures + 1 if left and not more else 0
+        self._failures = self._failures + 1 if (left and not more) or not self._reconciled else 0
         return more
 
     def _scan(self, reason: str) -> None:
@@ -194,8 +211,16 @@ class Work:
         publisher, now = self._publisher, int(time.time())
         unsettled = publisher.scan(now=now, now_ns=time.time_ns())
         self._watcher.retry(unsettled, 0.05)
-        publisher.reconcile()
+        self._scanned, self._reconciled = True, False
         self._log.info("scanned", seconds=round(time.monotonic() - began, 3), problems=publisher.totals.problems)
+
+    def _reconcile(self) -> None:
+        """A file that cannot be removed holds up no feed; it is tried again."""
+        try:
+            self._publisher.reconcile()
+            self._reconciled = True
+        except errors.OutputError as error:
+            self._log.error("the output cannot be written, the last good feeds stay", reason=str(error))
 
     def _plan_release(self) -> None:
         """The next held article is a job of the scheduler: it needs no file event to appear."""
@@ -204,16 +229,12 @@ class Work:
             self._jobs.at("release", at, self._watcher.wake)
 
     def _replace_state(self, error: sqlite3.DatabaseError) -> None:
-        now = int(time.time())
         self._publisher.close()
         self._publisher.store.close()
-        tell_torn(self._log, set_aside(self._plan.state_folder, now), error)
+        tell_torn(self._log, set_aside(self._plan.state_folder, int(time.time())), error)
         self._publisher = self._new_publisher(store.open_store(self._plan.state_folder))
-        self._prepare()
+        self._prepared = False
         self._watcher.ask("new state")
-
-    def _prepare(self) -> None:
-        self._publisher.prepare(now=int(time.time()))
 
     def _new_publisher(self, state: store.Store) -> publish.Publisher:
         return publish.Publisher(state, self._plan, self._log, settle_ns=50_000_000, progress=self._check)

@@ -104,18 +104,28 @@ def apply(store: Store, intakes: Sequence[intake.Intake], *, now: int, initial: 
     )
 
 
-def release(store: Store, *, now: int) -> Report:
-    """Publishes the held articles whose time has come."""
+def release(store: Store, rules: plan.Rules, *, now: int) -> Report:
+    """Publishes the held articles whose time has come; `rules` say in which feeds."""
     due = store.list_due(now)
+    if not due:
+        return Report()
     with store.transaction():
+        feed_ids = FeedIds(store)
         batch = _Batch(store.find_articles(due))
+        bodies = store.find_bodies(due)
         for known in batch.old.values():
-            batch.new[known.id] = replace(
+            released = replace(
                 known, release_at=None, public_at=known.public_at if known.public_at is not None else known.published_at
             )
+            batch.new[known.id] = _in_feeds(released, plan.feeds_of(bodies[known.id], rules), feed_ids)
         events, causes = _settle(store, batch, removed_us=now * 1_000_000)
         store.put_changes([(now, event.path, "its time has come") for event in events])
-    return Report(events=tuple(events), causes=causes)
+    return Report(events=tuple(events), causes=causes, listing_changed=feed_ids.made > 0)
+
+
+def _in_feeds(known: plan.Known, refs: Iterable[plan.FeedRef], feed_ids: FeedIds) -> plan.Known:
+    """The article with the feeds it asks for. A held one asks for none: its new topic must not show before it does."""
+    return replace(known, feeds=pack_ids({feed_ids.get(ref) for ref in refs}))
 
 
 def _note_problems(store: Store, ordered: Sequence[intake.Intake], now: int) -> tuple[Problem, ...]:
@@ -198,10 +208,11 @@ def _identify(
             known_id, next_id = next_id, next_id + 1
         else:
             entry_path = batch.old[known_id].entry_path
-        batch.new[known_id] = plan.decide(
+        known = plan.decide(
             batch.old.get(known_id), parsed, article_id=known_id, path=item.path, entry_path=entry_path,
-            feeds=pack_ids({feed_ids.get(ref) for ref in parsed.feeds}), now=now, initial=initial,
+            feeds=b"", now=now, initial=initial,
         )
+        batch.new[known_id] = known if known.release_at is not None else _in_feeds(known, parsed.feeds, feed_ids)
         batch.parsed[known_id] = parsed
         batch.owner[item.path] = known_id
     displaced = {rows[i.path].article_id for i in ordered if i.outcome in ("gone", "article") and i.path in rows}

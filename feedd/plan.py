@@ -248,9 +248,9 @@ def decide(old: Known | None, new: Parsed, *, article_id: int, path: str, entry_
     `initial`: the folder is seen for the first time, so what is public counts as public since its own date.
     An unpublished article keeps its clocks, and comes back with them.
     """
-    kept_date = old.published_at if old else None
-    dates = (new.published_at, new.updated_at, kept_date, date_in_name(path), now)
-    published_at = next(at for at in dates if at is not None and (at >= PLAUSIBLE_FROM or at is now))
+    published_at = _date(new.published_at, new.updated_at, old.published_at if old else None)
+    if published_at is None:
+        published_at = _date(date_in_name(path), now) or now
     held = new.public and published_at > now
     visible = new.public and not held
     public_at = old.public_at if old else None
@@ -274,6 +274,10 @@ def decide(old: Known | None, new: Parsed, *, article_id: int, path: str, entry_
         revision=(old.revision if old else 0) + changed, copies=old.copies if old else 0, feeds=feeds,
         shown_in=old.shown_in if old else b"", title=new.title,
     )
+
+
+def _date(*candidates: int | None) -> int | None:
+    return next((at for at in candidates if at is not None and at >= PLAUSIBLE_FROM), None)
 
 
 def place(entry: Known) -> int:

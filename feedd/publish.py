@@ -61,8 +61,8 @@ class Publisher:
         self.totals = Totals()
 
     def close(self) -> None:
-        """Waits for the files that are being written."""
-        self._threads.shutdown()
+        """Waits for the files that are being written; those that are still to be written stay marked."""
+        self._threads.shutdown(cancel_futures=True)
 
     # -- what the files say ------------------------------------------------------------------------------------------
 
@@ -120,7 +120,7 @@ class Publisher:
 
     def release(self, *, now: int) -> None:
         """Publishes held articles whose time has come."""
-        report = ingestion.release(self.store, now=now)
+        report = ingestion.release(self.store, self.plan.source.rules, now=now)
         self._note(report)
 
     def _differences(
@@ -195,11 +195,11 @@ class Publisher:
             unsettled.extend(report.unsettled)
             self._note(report)
             self.totals.files_read += len(batch)
-            self._progress("articles", len(batch))
             batch.clear()
 
         for item in intakes:
             batch.append(item)
+            self._progress("articles", 1)
             if len(batch) >= APPLY_AT_ONCE:
                 apply()
         if batch:
@@ -309,7 +309,9 @@ class Publisher:
                 self._threads.submit(rebuild.write_file, self.plan.out, file, encodings) for file in built.files
             ]
             running.append((built, jobs))
+            self._progress("feeds", 0)
         for built, jobs in running:
+            self._progress("feeds", 1)
             error, before = built.error, len(paths)
             for job in jobs:
                 try:
@@ -340,7 +342,10 @@ class Publisher:
                     break
 
     def _finish_in_bulk(self, workers: bulk.Workers, tasks: Sequence[bulk.Task], *, now: int) -> bool:
-        done = list(workers.make(tasks))
+        done = []
+        for each in workers.make(tasks):
+            done.append(each)
+            self._progress("feeds", 0)
         os.sync()  # one for all, before they count as written
         self._finish([d for d in done if not d.error], [d for d in done if d.error], now=now)
         return any(not d.error for d in done)

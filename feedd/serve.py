@@ -8,9 +8,14 @@ from __future__ import annotations
 import http.server
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
+
+import structlog
+
+log = structlog.get_logger(__name__)
 
 TYPES = {
     ".atom": "application/atom+xml; charset=utf-8", ".rss": "application/rss+xml; charset=utf-8",
@@ -52,7 +57,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         """Hidden names are temporary files of ours, or not ours: neither is served."""
         found = super().translate_path(path)
         parts = os.path.relpath(found, self.directory).split(os.sep)
-        hidden = any(part.startswith(".") for part in parts if part != ".")
+        hidden = "\0" in found or any(part.startswith(".") for part in parts if part != ".")
         return os.path.join(self.directory, "index.html", "not-served") if hidden else found
 
     def list_directory(self, path: str | os.PathLike[str]) -> None:
@@ -78,6 +83,12 @@ class Server(http.server.ThreadingHTTPServer):
     def start(self) -> None:
         """Answers from now on."""
         self._thread.start()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A reader that goes away in the middle is no news; anything else is."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, ConnectionError | TimeoutError):
+            log.error("a request could not be answered", exc_info=error)
 
     def stop(self) -> None:
         """Answers no more."""

@@ -113,15 +113,15 @@ def document_url(settings: Settings, base: str, fmt: model.Format) -> str:
     return f"{settings.public_url}/{quote(base)}.{fmt}"
 
 
+def feed_name(settings: Settings, kind: str, key: str, label: str, metadata: model.Metadata | None) -> str:
+    """What people call a feed among its kind: as configured, else from its metadata, else as articles spell it."""
+    return settings.of(kind, key).title or (metadata.name if metadata else label) or settings.title
+
+
 def feed_title(settings: Settings, kind: str, key: str, label: str, metadata: model.Metadata | None) -> str:
-    """A feed's name for people: as configured, else from its metadata, else as articles spell it."""
-    own = settings.of(kind, key).title
-    if own:
-        return own
-    if kind == "all":
-        return settings.title
-    name = metadata.name if metadata else label
-    return f"{name} – {settings.title}"
+    """A feed's name among those of other sites; a title from the configuration stands as it is."""
+    name = feed_name(settings, kind, key, label, metadata)
+    return name if kind == "all" or settings.of(kind, key).title else f"{name} – {settings.title}"
 
 
 def head(
@@ -165,6 +165,7 @@ class Listed(Struct, frozen=True):
 
     kind: str
     title: str
+    name: str
     urls: dict[model.Format, str]
 
 
@@ -204,7 +205,7 @@ def index_page(settings: Settings, feeds: Iterable[Listed]) -> bytes:
     sections = []
     for group, members in groups.items():
         rows = [
-            f"<li><span>{escape(feed.title)}</span> "
+            f"<li><span>{escape(feed.name)}</span> "
             + " ".join(
                 f'<a type="{MEDIA_TYPES[fmt]}" href="{escape(url)}">{FORMAT_NAMES[fmt]}</a>'
                 for fmt, url in feed.urls.items()
@@ -230,7 +231,7 @@ _PAGE = """<!DOCTYPE html>
 <style>
 :root {{ color-scheme: light dark; font: 100%/1.5 system-ui, sans-serif; }}
 body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-ul {{ list-style: none; padding: 0; columns: 22rem auto; }}
+ul {{ list-style: none; padding: 0; columns: 20rem auto; column-gap: 3rem; }}
 li {{ display: flex; gap: .75rem; padding: .2rem 0; break-inside: avoid; }}
 li span {{ flex: 1; overflow-wrap: anywhere; }}
 </style>

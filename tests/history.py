@@ -161,7 +161,7 @@ def _blocks(draft: _Draft) -> Iterator[list[str]]:
         yield [f"published: {str(draft.published).lower()}"]
     if draft.removed:
         yield [f"{draft.removed}: true"]
-    provider = ["provider:", f"  domain: {domain}"] if not name else ["provider:", f"  name: {name}", f"  domain: {domain}"]
+    provider = ["provider:", *([f"  name: {name}"] if name else []), f"  domain: {domain}"]
     if draft.icon:
         icon = f"https://images.example/{domain}-{draft.icon}-50x50.jpg"
         provider += ["  images:", f"    - url: {_quoted(icon)}", "      width: 50", "      height: 50"]
@@ -195,7 +195,6 @@ class _Writer:
         self._number = 0
         self._live: dict[str, _Draft] = {}
         self._lost: list[tuple[str, _Draft]] = []
-        self._metadata: dict[str, int] = {}
         self._touched: set[str] = set()
         self.kinds: Counter[str] = Counter()
         self._operations: list[Operation] = []
@@ -258,7 +257,7 @@ class _Writer:
         no_url = rng.random() < 0.06
         draft = _Draft(
             title, rng.choice((f"About {title}.", f"About {title}.", "")), at, "" if no_url else url, provider,
-            self._topics(), category=rng.choice(("news", "news", "news", "videos")),
+            self._topics(0.5 if at > self._now else 0.1), category=rng.choice(("news", "news", "news", "videos")),
             original_url=rng.choice(("", url)) if no_url else rng.choice(("", url, url + "?from=feed")),
             published=rng.choices((True, None, False), (60, 25, 15))[0], icon=rng.choice((0, 1)),
             secured=rng.randbytes(30).hex(), flips_left=rng.randint(1, 12) if rng.random() < FLAPPING else 0,
@@ -268,9 +267,9 @@ class _Writer:
         draft.related = [self._story() for _ in range(rng.choice((0, 0, 1, 2, 4)))]
         self._put(f"_news/{datetime.fromtimestamp(at, UTC):%Y-%m-%d}-{self._number}.md", draft)
 
-    def _topics(self) -> list[str]:
+    def _topics(self, likely: float) -> list[str]:
         """Now and then one that is new."""
-        rare = [f"Affair {self._number}"] if self._rng.random() < 0.1 else []
+        rare = [f"Affair {self._number}"] if self._rng.random() < likely else []
         return self._rng.sample(_TOPICS, self._rng.randint(1, 3)) + rare
 
     def _image(self) -> tuple[str, int, int, str]:
@@ -281,9 +280,9 @@ class _Writer:
     def _story(self) -> dict[str, Any]:
         rng, title = self._rng, self._sentence()
         return {
-            "title": title, "published_at": rng.choice((0, self._now - rng.randrange(DAY))), "score": rng.randrange(120),
-            "url": rng.choice(("", *4 * [f"https://stories.example/{self._number}/"])), "picture": 0, "amp": False,
-            "provider": rng.randrange(len(_OUTLETS)),
+            "title": title, "url": rng.choice(("", *4 * [f"https://stories.example/{self._number}/"])),
+            "published_at": rng.choice((0, self._now - rng.randrange(DAY))), "provider": rng.randrange(len(_OUTLETS)),
+            "score": rng.randrange(120), "picture": 0, "amp": False,
         }  # fmt: skip
 
     def _drop(self) -> None:
@@ -322,10 +321,10 @@ class _Writer:
             draft, rng = self._live[path], self._rng
             self._number += 1
             twin = _Draft(
-                draft.title, draft.excerpt, draft.published_at, draft.web_url.rstrip("/") + rng.choice(("", "/", "/#top")),
-                rng.randrange(len(_OUTLETS)), rng.sample(_TOPICS, 2), original_url=rng.choice(("", "https://o.example/1")),
-                secured=rng.randbytes(30).hex(),
-            )
+                draft.title, draft.excerpt, draft.published_at,
+                draft.web_url.rstrip("/") + rng.choice(("", "/", "/#top")), rng.randrange(len(_OUTLETS)),
+                rng.sample(_TOPICS, 2), original_url=rng.choice(("", "https://o.example/1")), secured=rng.randbytes(30).hex(),
+            )  # fmt: skip
             self._put(f"_games/{self._number}.md", twin)
 
     def _break(self) -> None:
@@ -353,17 +352,13 @@ class _Writer:
             "images:", f"  - url: {picture}", "    width: 50", "    height: 50",
         ]  # fmt: skip
         path = f"_data/{kind}/{slug}.{'yaml' if kind == 'topics' else 'md'}"
-        self._metadata[path] = 1
         self._touched.add(path)
         body = "\n".join([*lines, ""])
         self._operations.append(Put(path, body if kind == "topics" else f"---\n{body}---\n"))
 
     def _redescribe(self) -> None:
-        kind, key = self._rng.choice((*(("topics", topic) for topic in _TOPICS[:4]), ("organizations", _OUTLETS[0][1])))
-        if kind == "topics":
-            self._describe("topics", key)
-        else:
-            self._describe("organizations", key)
+        key = self._rng.choice((*_TOPICS[:4], _OUTLETS[0][1]))
+        self._describe("topics" if key in _TOPICS else "organizations", key)
 
     # -- rewrites --------------------------------------------------------------------------------------------------
 
@@ -414,7 +409,7 @@ class _Writer:
         elif what == "excerpt":
             draft.excerpt = self._sentence()
         elif what == "topics":
-            draft.topics = self._topics()
+            draft.topics = self._topics(0.1)
         elif what == "images":
             draft.images = [self._image() for _ in range(rng.choice((0, 1, 2)))]
         elif what == "category":

