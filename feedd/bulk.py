@@ -23,6 +23,8 @@ from msgspec import Struct
 from feedd import errors, intake, model, rebuild, site
 from feedd.store import Store, open_store
 
+AHEAD = 32  # tasks given out for each worker: none runs dry while `publish` is busy with a transaction
+
 T = TypeVar("T")
 P = TypeVar("P")
 
@@ -94,7 +96,7 @@ class Workers:
         running: deque[Future[T]] = deque()
         for value in values:
             running.append(self._pool.submit(function, value))
-            if len(running) > self._count * 3:
+            if len(running) > self._count * AHEAD:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
@@ -152,7 +154,7 @@ def _nothing() -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed daemon's next run must not meet its workers, which no end of a queue would tell: each holds both ends."""
+    """The next run must not meet the workers of a killed one. Queues do not tell: each worker holds both of their ends."""
     parent = parent_process()
     if parent is not None:
         wait([parent.sentinel])

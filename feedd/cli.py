@@ -17,7 +17,7 @@ from feedd import __version__, errors
 if TYPE_CHECKING:  # imported where used: `feedd --help` answers at once
     from structlog.typing import FilteringBoundLogger
 
-    from feedd import config
+    from feedd import bulk, config
 
 EXIT_FINDINGS = 1
 EXIT_CONFIG = 2
@@ -92,7 +92,10 @@ def run(config_path: str) -> None:
 @click.pass_obj
 def build(config_path: str, dry_run: bool, diff: bool) -> None:
     """Bring every feed up to date once."""
-    from feedd import config, daemon, preview, publish
+    import sqlite3
+
+    from feedd import config, daemon, preview
+    from feedd.store.sqlite import set_aside
 
     if diff and not dry_run:
         raise click.UsageError("--diff needs --dry-run")
@@ -100,13 +103,30 @@ def build(config_path: str, dry_run: bool, diff: bool) -> None:
     log = _logger(settings)
     plan = daemon.plan_of(settings)
     if dry_run:
-        found = preview.differences(plan, log, now=int(time.time()), now_ns=time.time_ns())
+        with _state_in_words():
+            found = preview.differences(plan, log, now=int(time.time()), now_ns=time.time_ns())
         if diff:
             for item in found:
                 click.echo(f"{item.feed}: {item.what}: {item.title} ({item.path})")
         counts = {what: sum(item.what == what for item in found) for what in ("new", "updated", "removed")}
         click.echo(", ".join(f"{count} {what}" for what, count in counts.items()) + " (entries, summed over feeds)")
         return
+    with _state_in_words():
+        try:
+            left = _build(plan, log)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            daemon.tell_torn(log, set_aside(plan.state_folder, int(time.time())), error)
+            left = _build(plan, log)
+    if left:
+        raise errors.OutputError(f"{left} documents could not be written; `feedd status` names them")
+
+
+def _build(plan: bulk.Plan, log: FilteringBoundLogger) -> int:
+    """Everything once; returns how many documents could not be written. Raises sqlite3.DatabaseError."""
+    from feedd import daemon, publish
+
     began = time.monotonic()
     state = daemon.open_state(plan.state_folder, log, now=int(time.time()))
     with state, _progress() as advance:
@@ -124,8 +144,22 @@ def build(config_path: str, dry_run: bool, diff: bool) -> None:
         log.info("built", seconds=round(time.monotonic() - began, 2), **{
             name: getattr(totals, name) for name in totals.__struct_fields__
         })
-    if left:
-        raise errors.OutputError(f"{left} documents could not be written; `feedd status` names them")
+    return left
+
+
+@contextmanager
+def _state_in_words() -> Iterator[None]:
+    """What SQLite says of the state, as an error that is a sentence."""
+    import sqlite3
+
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise errors.StateError(f"the state cannot be used: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise errors.StateError(
+            f"the state is torn ({error}); `feedd run` or `feedd build` makes it anew from the articles"
+        ) from error
 
 
 def _logger(settings: config.Config) -> FilteringBoundLogger:
@@ -204,7 +238,8 @@ def status(config_path: str, as_json: bool, all_feeds: bool) -> None:
     from feedd import config, report
 
     settings = config.load(config_path)
-    found = report.status(settings)
+    with _state_in_words():
+        found = report.status(settings)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     else:

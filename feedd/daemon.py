@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from feedd import bulk, config, errors, files, intake, publish, schedule, serve, settle, store, watch
@@ -131,7 +132,7 @@ class Work:
         self._plan, self._log, self._watcher, self._jobs = plan, log, watcher, jobs
         self._ready, self._stopping = ready, stopping
         self._failures = 0
-        self._prepared = self._scanned = False
+        self._prepared = self._scanned = self._replaced = False
         self._reconciled = True
         self.failure: BaseException | None = None
         self._publisher = self._new_publisher(state)
@@ -170,7 +171,18 @@ class Work:
             self._watcher.ask("the state could not be written")
         except sqlite3.DatabaseError as error:
             self._replace_state(error)
+        except Exception as error:
+            if self._replaced or not self._is_torn(error):
+                raise
+            self._replace_state(error)
         return False
+
+    def _is_torn(self, error: Exception) -> bool:
+        """Whether an unexpected error may come of a state whose bytes went bad without SQLite's notice."""
+        try:
+            return isinstance(error, UnicodeDecodeError | msgspec.DecodeError) or not self._publisher.store.is_sound()
+        except sqlite3.DatabaseError:
+            return True
 
     def _retry(self, what: str, error: Exception) -> None:
         self._failures += 1
@@ -228,12 +240,12 @@ class Work:
         if at is not None:
             self._jobs.at("release", at, self._watcher.wake)
 
-    def _replace_state(self, error: sqlite3.DatabaseError) -> None:
+    def _replace_state(self, error: Exception) -> None:
         self._publisher.close()
         self._publisher.store.close()
         tell_torn(self._log, set_aside(self._plan.state_folder, int(time.time())), error)
         self._publisher = self._new_publisher(store.open_store(self._plan.state_folder))
-        self._prepared = False
+        self._prepared, self._replaced = False, True
         self._watcher.ask("new state")
 
     def _new_publisher(self, state: store.Store) -> publish.Publisher:

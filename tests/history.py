@@ -208,7 +208,7 @@ class _Writer:
     # -- commits ---------------------------------------------------------------------------------------------------
 
     def write(self, commits: int, rewrites: float) -> None:
-        """Adds commits, each of `rewrites` ordinary ones on average and, now and then, of something rarer."""
+        """Adds commits, each of `rewrites` ordinary ones on average and, in proportion, of something rarer."""
         rare: list[tuple[float, Callable[[], None]]] = [
             (0.15, self._create), (0.30, self._flip), (0.05, self._drop), (0.06, self._return), (0.07, self._rename),
             (0.03, self._copy), (0.05, self._break), (0.10, self._mend), (0.05, self._redescribe),
@@ -216,7 +216,7 @@ class _Writer:
         for _ in range(commits):
             self._now += self._rng.choice(STEPS_S) + self._rng.randint(1, 60)
             for likely, happen in rare:
-                if self._rng.random() < likely:
+                if self._rng.random() < likely * rewrites / 12:
                     happen()
             for _ in range(self._rng.randint(0, round(2 * rewrites))):
                 self._rewrite()
@@ -323,7 +323,7 @@ class _Writer:
             twin = _Draft(
                 draft.title, draft.excerpt, draft.published_at,
                 draft.web_url.rstrip("/") + rng.choice(("", "/", "/#top")), rng.randrange(len(_OUTLETS)),
-                rng.sample(_TOPICS, 2), original_url=rng.choice(("", "https://o.example/1")), secured=rng.randbytes(30).hex(),
+                rng.sample(_TOPICS, 2), original_url=rng.choice(("", "https://o.example/1")), secured="0" * 60,
             )  # fmt: skip
             self._put(f"_games/{self._number}.md", twin)
 

@@ -217,7 +217,8 @@ class Oracle:
         return (
             _text(f.get("title")), self._link(item), _text(f.get("excerpt")) or _text(f.get("title")),
             item.published_at, _seconds(f.get("updatedDateTime")), f.get("category"),
-            self._url(f.get("originalUrl", "")), _source(provider), _domain(provider), tuple(f.get("topics", ())), pictures,
+            self._url(f.get("originalUrl", "")), _source(provider), _domain(provider),
+            tuple(f.get("topics", ())), pictures,
         )  # fmt: skip
 
     def _shown_of(self, item: _Item) -> View:
@@ -240,7 +241,7 @@ class Oracle:
         """An entry in each format."""
         provider = item.fields.get("provider", {})
         editorial = self._editorial(item)
-        via = {}
+        via: dict[str, str] = {}
         for copy in sorted(copies, key=lambda copy: copy.identity):
             url = self._url(copy.fields.get("originalUrl", "")) or self._link(copy)
             if url != editorial[1]:

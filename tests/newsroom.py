@@ -17,7 +17,8 @@ import structlog
 import yaml
 from msgspec.structs import replace
 
-from feedd import bulk, intake, plan, publish, site
+from feedd import bulk, intake, publish, site
+from feedd.plan import Known
 from feedd.store import Store, open_store
 from feedd.store.sqlite import NAME
 
@@ -27,10 +28,11 @@ SITE = "https://news.example"
 
 def settings_for(**own: Any) -> site.Settings:
     """Settings with small windows, so that a few articles fill archives."""
-    return site.Settings(**{
+    given: dict[str, Any] = {
         "title": "Example News", "url": SITE, "public_url": "https://feeds.example", "tag_host": "news.example",
         "limit": 3,
-    } | own)
+    }
+    return site.Settings(**given | own)
 
 
 def article(title: str = "A title", body: str = "", **fields: Any) -> str:
@@ -157,7 +159,7 @@ class Newsroom:
         """The titles of a feed's entries, in their order."""
         return [entry["title"] for entry in self.entries(feed)]
 
-    def known(self, path: str) -> plan.Known:
+    def known(self, path: str) -> Known:
         """What the state knows of a file's article."""
         row = self.store.find_files([path])[path]
         assert row.article_id is not None

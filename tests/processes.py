@@ -98,6 +98,11 @@ class Site:
         """Waits until a feed has these titles and no others."""
         until(lambda: sorted(self.titles(feed)) == sorted(titles), f"{feed} shows {titles}, not {self.titles(feed)}")
 
+    def paths(self) -> set[str]:
+        """The files that the state knows."""
+        with open_store(str(self.state), read_only=True) as state:
+            return {row.path for row in state.iter_files()}
+
     def is_written(self) -> bool:
         """Whether the state says that every document is on disk."""
         with open_store(str(self.state), read_only=True) as state:
@@ -130,12 +135,14 @@ class Site:
 
     @contextlib.contextmanager
     def running(self, *, ready: bool = True) -> Iterator[Daemon]:
-        """The daemon, ready unless not asked for; stopped in order at the end, with exit code 0."""
+        """The daemon, ready unless not asked for; at the end stopped in order, with everything written if it was."""
         with Daemon(self) as process:
             if ready:
                 process.wait_until_ready()
             yield process
             if process.poll() is None:
+                if ready:
+                    until(self.is_written, "everything is written")
                 process.stop()
 
 

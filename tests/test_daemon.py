@@ -92,11 +92,12 @@ def test_feeds_follow_files_that_come_change_move_and_go(tmp_path: Path) -> None
         until(lambda: site.items("topics/ai") == [], "the old topic loses its entry")
 
         (site.articles / "deep/down/two.html").rename(site.articles / "elsewhere.html")
+        until(lambda: site.paths() == {"one.md", "elsewhere.html"}, "the rename is seen")
+        site.shows("One", "Two")
         (site.articles / "one.md").unlink()
         site.shows("Two")
         assert site.ids() == {"Two": ids["Two"]}
         feedd.wait("feed written", feed="all", cause="removed: one.md")
-        until(site.is_written, "everything is written")
     site.check()
 
 
@@ -127,6 +128,7 @@ def test_a_file_that_is_still_open_is_not_published_half(tmp_path: Path) -> None
             file.write("Second half.")
         site.shows("Other", "Long")
         assert "Second half." in (site.out / "all.atom").read_text()
+        until(site.is_written, "everything is written")
         feedd.stop()
         causes = [x["cause"] for x in feedd.find("feed written", feed="all")][1:]  # the first one is of no entries
         assert causes == ["new: other.md", "new: long.md"]
@@ -150,7 +152,6 @@ def test_whole_folders_move_in_and_out(tmp_path: Path) -> None:
         outside.rename(site.articles / "back")
         site.shows(*(f"Story {number}" for number in range(20)))
         assert site.ids() == ids
-        until(site.is_written, "everything is written")
     site.check()
 
 
@@ -329,15 +330,15 @@ def test_it_stops_at_once_during_the_first_scan_of_many_files(tmp_path: Path, nu
         feedd.wait("scanning")
         until(lambda: len(feedd.members()) > 1, "workers are at it")
         seconds = feedd.stop(number)
-        assert feedd.members() == []
+        until(lambda: feedd.members() == [], "nothing is left of it")
         assert not feedd.find("up to date")
         assert seconds < BUSY_STOP_WITHIN_S
     with site.running(ready=False) as feedd:  # and during the first writing of many feeds
         feedd.wait("scanned", within_s=40)
         until(lambda: len(feedd.members()) > 1, "workers are at it")
         seconds = feedd.stop(number)
+        until(lambda: feedd.members() == [], "nothing is left of it")
         assert not feedd.find("up to date")
-        assert feedd.members() == []
         assert seconds < BUSY_STOP_WITHIN_S
 
 
@@ -402,7 +403,12 @@ def _zeros(path: Path) -> None:
         file.write(bytes(path.stat().st_size - 4096))
 
 
-TEARS = pytest.mark.parametrize("tear", [_overwrite, _truncate, _garbage, _zeros])
+def _rot(path: Path) -> None:
+    """What SQLite does not notice: some text is none any more."""
+    path.write_bytes(path.read_bytes().replace(b"Story 1", b"\xff" * 7))
+
+
+TEARS = pytest.mark.parametrize("tear", [_overwrite, _truncate, _garbage, _zeros, _rot])
 
 
 def many_articles(site: Site) -> dict[str, str]:
@@ -427,7 +433,6 @@ def test_a_state_torn_while_stopped_is_made_anew_with_the_same_ids(tmp_path: Pat
         assert Path(said["kept_as"]).exists()
         site.put("new.md", article("New"))
         until(lambda: "New" in site.titles(), "work goes on")
-        until(site.is_written, "everything is written")
     site.check()
 
 
@@ -449,7 +454,6 @@ def test_a_state_torn_while_running_is_made_anew_with_the_same_ids(tmp_path: Pat
     with site.running() as feedd:
         torn |= bool(feedd.find("state is torn, it is made anew from the articles with the same entry ids"))
         assert site.ids() == kept
-        until(site.is_written, "everything is written")
     assert torn
     site.check()
 
@@ -491,7 +495,6 @@ def test_a_folder_that_cannot_be_made_stops_its_own_feeds_only(tmp_path: Path) -
         assert (site.out / "topics").read_text() == "in the way"
         (site.out / "topics").unlink()
         site.shows("One", "Two", feed="topics/ai")
-        until(site.is_written, "everything is written")
     site.check()
 
 
@@ -507,7 +510,6 @@ def test_files_that_may_grow_no_more_leave_the_last_good_feeds(tmp_path: Path) -
         assert tree(site.out) == before
         resource.prlimit(feedd.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         site.shows("One", "Two")
-        until(site.is_written, "everything is written")
     site.check()
 
 
@@ -528,7 +530,6 @@ def test_a_feed_too_large_for_the_disk_stays_as_it_was_while_others_are_written(
         assert {name for name in changed(before, tree(site.out)) if name.startswith("all.")} == set()
         resource.prlimit(feedd.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         until(lambda: "New" in site.titles(), "the feed that waited is written")
-        until(site.is_written, "everything is written")
     site.check()
 
 
@@ -623,6 +624,7 @@ def test_every_feed_that_is_written_is_a_line_with_its_cause(tmp_path: Path) -> 
         site.put("bad.md", "---\n{\n---\n")
         until(lambda: "New" in site.titles(), "the new one is in")
         feedd.wait("article rejected", line)
+        until(site.is_written, "everything is written")
         feedd.stop()
         assert feedd.noise == []
         written = feedd.find("feed written")

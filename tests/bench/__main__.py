@@ -6,13 +6,14 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import build, burst, corpus, edit, growth, sites, start
+from tests.bench import build, burst, corpus, edit, growth, replay, sites, start
 
 _BENCHMARKS: dict[str, Callable[[sites.Workshop, argparse.Namespace], None]] = {
     "build": lambda workshop, options: build.run(workshop, options.articles),
@@ -20,6 +21,7 @@ _BENCHMARKS: dict[str, Callable[[sites.Workshop, argparse.Namespace], None]] = {
     "memory": lambda workshop, options: start.memory(workshop, options.articles),
     "edit": lambda workshop, options: edit.run(workshop, sorted({min(1000, options.articles), options.articles})),
     "rename": lambda workshop, options: burst.run(workshop, min(20_000, options.articles)),
+    "replay": lambda workshop, options: replay.run(workshop, articles=min(300, options.articles), commits=1000),
     "growth": lambda workshop, options: growth.run(
         workshop, sorted({options.articles // 10, options.articles, *([1_000_000] if options.million else [])})
     ),
@@ -41,6 +43,7 @@ def main() -> int:
         parser.error("needs Linux: it reads /proc and listens to inotify")
     folder = corpus.ROOT / ".bench"
     folder.mkdir(exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that daemons are stopped, and files removed
     home = Path(tempfile.mkdtemp(prefix="work-", dir=folder))
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
     try:

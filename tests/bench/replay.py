@@ -46,4 +46,6 @@ def run(workshop: sites.Workshop, *, articles: int, commits: int) -> None:
         ("feeds that show something else", f"{len(outcome.wrong):,}"),
         ("with the oracle's time", seconds(taken_s)),
     ]
+    for number, path in [*outcome.missed, *outcome.needless, *outcome.wrong][:10]:
+        print(f"commit {number}: {path} differs from what the oracle says")
     table(f"A history of {articles:,} articles replayed", ("", "count"), rows)

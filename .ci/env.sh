@@ -50,7 +50,7 @@ how_to_get_python() {
     fi
 }
 
-# tools/venv.py leaves a copy of the lock in .venv when all of it is installed: the two differ when .venv is old.
+# .ci/venv.py leaves a copy of the lock in .venv when all of it is installed: the two differ when .venv is old.
 # `-x` follows the link to the Python behind it, which an upgrade of the system may have taken away.
 need_python() {
     if [ -x "$python" ] && cmp -s "$root/requirements.lock" "$root/.venv/requirements.lock"; then
@@ -62,5 +62,5 @@ need_python() {
     if ! command -v uv >/dev/null && ! "$base" -c 'import ensurepip, venv' 2>/dev/null; then
         fail "$base has no venv module. One command brings it (or uv):" "    $(how_to_get_python)"
     fi
-    "$base" "$root/tools/venv.py" "$root" || fail "Could not make $root/.venv: see above."
+    "$base" "$root/.ci/venv.py" "$root" || fail "Could not make $root/.venv: see above."
 }

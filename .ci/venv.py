@@ -1,6 +1,6 @@
 """Makes .venv hold exactly what requirements.lock says, every file checked against its hash.
 
-Called by tools/env.sh when .venv is missing or old; standard library only, for it runs before anything is installed.
+Called by .ci/env.sh when .venv is missing or old; standard library only, for it runs before anything is installed.
 Through uv where there is one, else venv and pip. A lock on the project's folder makes two at once take turns (the
 kernel lets go of it when its holder dies); a copy of the lock file, written last, marks .venv as complete.
 """
