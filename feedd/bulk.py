@@ -154,7 +154,7 @@ def _nothing() -> None:
 
 
 def _end_with_parent() -> None:
-    """The next run must not meet the workers of a killed one. Queues do not tell: each worker holds both of their ends."""
+    """The next run must not meet the workers of a killed one. No queue would tell: each worker holds both its ends."""
     parent = parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -92,10 +92,8 @@ def run(config_path: str) -> None:
 @click.pass_obj
 def build(config_path: str, dry_run: bool, diff: bool) -> None:
     """Bring every feed up to date once."""
-    import sqlite3
-
     from feedd import config, daemon, preview
-    from feedd.store.sqlite import set_aside
+    from feedd.store.sqlite import errors_in_words
 
     if diff and not dry_run:
         raise click.UsageError("--diff needs --dry-run")
@@ -103,7 +101,7 @@ def build(config_path: str, dry_run: bool, diff: bool) -> None:
     log = _logger(settings)
     plan = daemon.plan_of(settings)
     if dry_run:
-        with _state_in_words():
+        with errors_in_words():
             found = preview.differences(plan, log, now=int(time.time()), now_ns=time.time_ns())
         if diff:
             for item in found:
@@ -111,14 +109,8 @@ def build(config_path: str, dry_run: bool, diff: bool) -> None:
         counts = {what: sum(item.what == what for item in found) for what in ("new", "updated", "removed")}
         click.echo(", ".join(f"{count} {what}" for what, count in counts.items()) + " (entries, summed over feeds)")
         return
-    with _state_in_words():
-        try:
-            left = _build(plan, log)
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            daemon.tell_torn(log, set_aside(plan.state_folder, int(time.time())), error)
-            left = _build(plan, log)
+    with errors_in_words():
+        left = daemon.mending(plan.state_folder, log, lambda: _build(plan, log))
     if left:
         raise errors.OutputError(f"{left} documents could not be written; `feedd status` names them")
 
@@ -145,21 +137,6 @@ def _build(plan: bulk.Plan, log: FilteringBoundLogger) -> int:
             name: getattr(totals, name) for name in totals.__struct_fields__
         })
     return left
-
-
-@contextmanager
-def _state_in_words() -> Iterator[None]:
-    """What SQLite says of the state, as an error that is a sentence."""
-    import sqlite3
-
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise errors.StateError(f"the state cannot be used: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise errors.StateError(
-            f"the state is torn ({error}); `feedd run` or `feedd build` makes it anew from the articles"
-        ) from error
 
 
 def _logger(settings: config.Config) -> FilteringBoundLogger:
@@ -236,9 +213,10 @@ def lint(config_path: str, files: tuple[str, ...], as_json: bool) -> None:
 def status(config_path: str, as_json: bool, all_feeds: bool) -> None:
     """Say what is published, what is wrong, and what changed last."""
     from feedd import config, report
+    from feedd.store.sqlite import errors_in_words
 
     settings = config.load(config_path)
-    with _state_in_words():
+    with errors_in_words():
         found = report.status(settings)
     if as_json:
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))

@@ -52,6 +52,17 @@ def open_state(folder: str, log: FilteringBoundLogger, *, now: int) -> store.Sto
         return store.open_store(folder)
 
 
+def mending(folder: str, log: FilteringBoundLogger, work: Callable[[], int]) -> int:
+    """What `work` returns; if it finds the state torn, once more over a new one. Raises sqlite3 errors."""
+    try:
+        return work()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        tell_torn(log, set_aside(folder, int(time.time())), error)
+        return work()
+
+
 def tell_torn(log: FilteringBoundLogger, aside: str, error: Exception) -> None:
     """Says what became of a torn state."""
     log.error(
@@ -241,6 +252,7 @@ class Work:
             self._jobs.at("release", at, self._watcher.wake)
 
     def _replace_state(self, error: Exception) -> None:
+        error.with_traceback(None)  # lets go of queries that were not read to their end
         self._publisher.close()
         self._publisher.store.close()
         tell_torn(self._log, set_aside(self._plan.state_folder, int(time.time())), error)

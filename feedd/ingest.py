@@ -379,7 +379,8 @@ def _compare(old: plan.Known | None, new: plan.Known, removed_us: int) -> tuple[
 def _mark(store: Store, marks: dict[int, dict[int, int]]) -> None:
     """Marks the documents that show the positions: the live one, archives, or both.
 
-    A live feed that awaits its rebuild has no trustworthy floor, so it is marked for anything.
+    A live feed that awaits its rebuild may show more than it did, so it is marked for anything; but what readers have
+    not seen in it does not move its `updated`.
     """
     dirty: dict[tuple[int, int], int] = {}
     for feed_id, places in marks.items():
@@ -391,8 +392,9 @@ def _mark(store: Store, marks: dict[int, dict[int, int]]) -> None:
             continue
         _, last_bound = store.last_page(feed_id)
         for place, change_us in places.items():
-            if live.floor is None or place >= live.floor or live.dirty_seq != live.built_seq:
-                dirty[feed_id, 0] = max(dirty.get((feed_id, 0), 0), change_us)
+            seen = live.floor is None or place >= live.floor
+            if seen or live.dirty_seq != live.built_seq:
+                dirty[feed_id, 0] = max(dirty.get((feed_id, 0), 0), change_us if seen else 0)
             if place <= last_bound:
                 page = store.find_page(feed_id, place)
                 dirty[feed_id, page or 0] = max(dirty.get((feed_id, page or 0), 0), change_us)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
@@ -55,7 +56,7 @@ class Publisher:
         self.store, self.plan, self._log, self._settle_ns, self._progress = store, run_plan, log, settle_ns, progress
         self._parallel = parallel and (os.cpu_count() or 1) > 1
         self._cache = rebuild.FragmentCache(32 << 20)
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="write")
+        self._threads = ThreadPoolExecutor(3, thread_name_prefix="write")
         self._causes: dict[int, tuple[str, int]] = {}
         self._scanned = False
         self.totals = Totals()
@@ -346,9 +347,17 @@ class Publisher:
         for each in workers.make(tasks):
             done.append(each)
             self._progress("feeds", 0)
-        os.sync()  # one for all, before they count as written
+        self._sync_all()
         self._finish([d for d in done if not d.error], [d for d in done if d.error], now=now)
         return any(not d.error for d in done)
+
+    def _sync_all(self) -> None:
+        """One sync for many files, which may take long: a stop need not wait for it."""
+        syncing = threading.Thread(target=os.sync, daemon=True)
+        syncing.start()
+        while syncing.is_alive():
+            syncing.join(0.05)
+            self._progress("feeds", 0)
 
     def _finish(self, written: Sequence[bulk.Done], failed: Sequence[bulk.Done], *, now: int) -> None:
         """Marks what was written, and says so with its cause."""

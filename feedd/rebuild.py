@@ -18,7 +18,7 @@ from feedd import errors, files, lint, model, plan, render, site
 from feedd.store import Store
 
 GZIP_LEVEL = 4  # of libdeflate: the bytes of zlib's 6 and 2 % more, in a third of the time
-BROTLI_QUALITY = 5
+BROTLI_QUALITY = 4
 SUFFIXES = {"gzip": ".gz", "brotli": ".br"}
 
 

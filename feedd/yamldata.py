@@ -44,7 +44,7 @@ _CONSTRUCT: dict[str, Callable[[ScalarNode], Any]] = {
 }
 _RESOLVERS: dict[str, list[tuple[str, re.Pattern[str]]]] = yaml.SafeLoader.yaml_implicit_resolvers
 _UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_COLON_HINT = " (a value with a colon and a space in it must be quoted: quote the value)"
+_COLON_HINT = " (a value may not hold a colon and a space like that: quote the value)"
 
 # What an open container collects. A PAIR is a mapping directly inside PAIRS.
 _LIST, _MAP, _SET, _PAIRS, _PAIR = range(5)

@@ -360,8 +360,6 @@ class _Writer:
         key = self._rng.choice((*_TOPICS[:4], _OUTLETS[0][1]))
         self._describe("topics" if key in _TOPICS else "organizations", key)
 
-    # -- rewrites --------------------------------------------------------------------------------------------------
-
     def _flip(self) -> None:
         if path := self._pick(lambda draft: draft.flips_left > 0 and not draft.broken):
             draft = self._live[path]

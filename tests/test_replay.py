@@ -6,12 +6,13 @@ import os
 import random
 import re
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
-from newsroom import SITE, Newsroom, settings_for, tree
+from newsroom import SITE, START, Newsroom, article, changed, settings_for, tree
 
 from tests import history, replay
 from tests.history_oracle import Oracle
@@ -53,6 +54,84 @@ def test_the_history_is_of_the_nature_of_real_ones() -> None:
     assert 0.08 < sum(count > 0 for count in flips.values()) / len(flips) < 0.30
     assert flips.most_common(1)[0][1] > 4
     assert past == history.make(seed=3, articles=200, commits=300, rewrites=12)
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Newsroom]:
+    newsroom = Newsroom(tmp_path)
+    yield newsroom
+    newsroom.check()
+    newsroom.close()
+
+
+def test_a_type_that_no_feed_shows_is_silent(room: Newsroom) -> None:
+    room.put("a.md", article("One", type="article"))
+    room.publish()
+    before = tree(room.out)
+    room.now += 60
+    room.put("a.md", article("One", type="video"))
+    room.publish()
+    assert tree(room.out) == before
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    ({"publishedDateTime": "2023-01-01T00:00:00Z"}, {"publishedDateTime": "2023-01-02T00:00:00Z"}),
+    ({"provider": {"domain": "one.example"}}, {"provider": {"domain": "two.example"}}),
+])
+def test_whatever_a_feed_shows_of_a_related_story_is_rendered_anew(
+    room: Newsroom, before: dict[str, object], after: dict[str, object]
+) -> None:
+    story = {"title": "Other", "webUrl": "https://r.example/"}
+    room.put("a.md", article("One", related=[story | before]))
+    room.publish()
+    (entry,) = room.entries()
+    room.put("a.md", article("One", related=[story | after]))
+    room.publish()
+    assert room.entries()[0]["_feedd"] != entry["_feedd"]
+    assert room.entries()[0]["date_modified"] == entry["date_modified"]
+
+
+def test_an_article_that_returns_just_below_a_full_live_feed_is_in_an_archive(room: Newsroom) -> None:
+    for day in (1, 2, 3, 4):
+        room.put(f"{day}.md", article(f"Day {day}", publishedDateTime=f"2023-01-0{day}T00:00:00Z", published=day != 4))
+    room.publish()
+    room.put("1.md", article("Day 1", publishedDateTime="2023-01-01T00:00:00Z", published=False))
+    room.publish()
+    room.now += 60
+    room.put("4.md", article("Day 4", publishedDateTime="2023-01-04T00:00:00Z"))
+    room.publish()
+    assert room.titles() == ["Day 4", "Day 3", "Day 2"] and not (room.out / "archives").exists()
+    room.put("1.md", article("Day 1", publishedDateTime="2023-01-01T00:00:00Z"))
+    room.publish()
+    assert room.titles() == ["Day 4", "Day 3", "Day 2"]
+    assert "Day 1" in (room.out / "archives/all/1.atom").read_text(encoding="utf-8")
+    assert 'rel="prev-archive"' in (room.out / "all.atom").read_text(encoding="utf-8")
+
+
+def test_the_topic_of_an_article_dated_ahead_does_not_show_before_its_time(room: Newsroom) -> None:
+    room.put("a.md", article("Now"))
+    room.put("b.md", article("Later", publishedDateTime="2023-11-15T00:00:00Z", topics=["Under embargo"]))
+    room.publish()
+    assert not any(b"mbargo" in name.encode() + data for name, data in tree(room.out).items())
+    room.now = START + 86_400
+    room.publisher.release(now=room.now)
+    room.publisher.rebuild(now=room.now)
+    assert room.titles("topics/under-embargo") == ["Later"]
+    assert "Under embargo" in (room.out / "feeds.opml").read_text(encoding="utf-8")
+
+
+def test_what_leaves_an_archive_while_a_feed_awaits_its_rebuild_does_not_move_its_updated(room: Newsroom) -> None:
+    for day in range(1, 9):
+        room.put(f"{day}.md", article(f"Day {day}", publishedDateTime=f"2023-01-0{day}T00:00:00Z"))
+    room.put("_data/topics/ai.yaml", "name: AI\nkeywords: [one]\n")
+    room.publish()
+    before = tree(room.out)
+    room.now += 60
+    room.drop("1.md")
+    room.put("_data/topics/ai.yaml", "name: AI\nkeywords: [two]\n")  # which marks the feed, and shows nowhere
+    room.publish()
+    assert {name.partition(".")[0] for name in changed(before, tree(room.out))} >= {"archives/topics/ai/1"}
+    assert tree(room.out)["topics/ai.atom"] == before["topics/ai.atom"]
 
 
 def _silently(text: str, rng: random.Random) -> str:

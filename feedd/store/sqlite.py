@@ -121,6 +121,19 @@ def open_store(folder: str, *, read_only: bool = False) -> Store:
     return store
 
 
+@contextlib.contextmanager
+def errors_in_words() -> Iterator[None]:
+    """What SQLite raises inside comes out as a StateError that is a sentence."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise errors.StateError(f"the state cannot be used: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise errors.StateError(
+            f"the state is torn ({error}); `feedd run` or `feedd build` makes it anew from the articles"
+        ) from error
+
+
 def set_aside(folder: str, now: int) -> str:
     """Moves a torn database out of the way, for whoever wants to look at it; returns where it is."""
     path = os.path.join(folder, NAME)
