@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
-from types import TracebackType
 from typing import TypeVar
 
 from msgspec import Struct
@@ -65,7 +64,7 @@ class Workers:
     """As many processes as there are cores, fed in order and a little ahead."""
 
     def __init__(self, plan: Plan) -> None:
-        self._count = os.cpu_count() or 1
+        self._count = (os.cpu_count() or 1) + 1  # one more than cores: reading waits for disks
         self._pool = ProcessPoolExecutor(
             self._count, mp_context=get_context("spawn"), initializer=_start, initargs=(plan,)
         )
@@ -75,11 +74,9 @@ class Workers:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=error is not None)
+    def close(self) -> None:
+        """Ends them; what they have not begun is not done."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
     def take(self, readings: Iterable[intake.Reading], *, now_ns: int, settle_ns: int) -> Iterator[intake.Intake]:
         """The Intakes of readings, in their order."""

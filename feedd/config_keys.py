@@ -214,7 +214,7 @@ class Articles(Table):
     path: Folder = _key(Path("articles"), "folder of article files, read to any depth", "a folder's path")
     max_bytes: int = _whole(8 << 20, 1 << 10, 8 << 20, "larger article files are refused")
     watch: Watch = _choice("auto", "how changes are noticed; polling suits network folders", Watch)
-    settle_ms: int = _whole(30, 0, 60_000, "quiet time after a change before files are read")
+    settle_ms: int = _whole(20, 0, 60_000, "quiet time after a change before files are read")
     max_wait_ms: int = _whole(500, 1, 600_000, "longest wait for quiet under a steady stream of changes")
     scan_interval_s: int = _whole(3600, 10, 604_800, "seconds between full scans, in case an event was lost")
     poll_interval_s: int = _whole(5, 1, 3600, "seconds between looks when polling")

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -157,6 +158,7 @@ class Work:
         """Until the watcher is stopped; an unexpected error stops the process."""
         try:
             left = True
+            sys.setswitchinterval(0.0005)  # threads that compress wait for this one less: a tenth of an edit's time
             while not self._stopping.is_set():
                 patience_s = RETRY_S[min(self._failures, len(RETRY_S)) - 1] if self._failures else None
                 left = self._guarded(self._watcher.next_batch(0 if left else patience_s))

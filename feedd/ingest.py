@@ -17,6 +17,8 @@ from feedd import intake, model, plan
 from feedd.store import FileRow, Problem, Store
 from feedd.store.sqlite import pack_ids, unpack_ids
 
+MANY = 1_000  # from so many articles on, feeds that were never written are looked up once
+
 What = Literal["new", "edited", "related or copies changed", "removed", "silent"]
 
 
@@ -278,6 +280,7 @@ def _settle(store: Store, batch: _Batch, *, removed_us: int) -> tuple[list[Event
     events, causes, marks = [], dict[int, tuple[str, int]](), dict[int, dict[int, int]]()
     gone_rows: list[tuple[int, int, int]] = []
     new_rows: list[tuple[int, int, int]] = []
+    unwritten = store.list_unwritten() if len(batch.new) > MANY else frozenset()
     for article_id, new in sorted(batch.new.items()):
         old = batch.old.get(article_id)
         event, changes = _compare(old, new, removed_us)
@@ -290,6 +293,8 @@ def _settle(store: Store, batch: _Batch, *, removed_us: int) -> tuple[list[Event
         if event.what != "silent" or article_id in batch.parsed:
             events.append(event)
         for feed_id, change_us in changes.items():
+            if feed_id in unwritten:  # all of it is to be written, whatever else happens
+                continue
             places = marks.setdefault(feed_id, {})
             for position in (old.position if old else None, new.position):
                 if position is not None:
@@ -332,6 +337,11 @@ def _hand_over(
 def _choose_entry(batch: _Batch, copies: Sequence[plan.Known]) -> None:
     """Sets who is the entry of a story, in which feeds, and for how many files it stands."""
     entry = plan.entry_of(copies)
+    if len(copies) == 1 and entry is not None and not entry.copies:  # nearly all that is new
+        batch.new[entry.id] = replace(
+            entry, position=plan.place(entry), shown_in=entry.feeds, copies=1, revision=entry.revision + 1
+        )
+        return
     for copy in copies:
         if entry is None or copy.id != entry.id:
             new = replace(copy, position=None, shown_in=b"", copies=0)

@@ -59,11 +59,23 @@ class Publisher:
         self._threads = ThreadPoolExecutor(3, thread_name_prefix="write")
         self._causes: dict[int, tuple[str, int]] = {}
         self._scanned = False
+        self._workers: bulk.Workers | None = None
         self.totals = Totals()
 
     def close(self) -> None:
         """Waits for the files that are being written; those that are still to be written stay marked."""
+        self._dismiss()
         self._threads.shutdown(cancel_futures=True)
+
+    def _hire(self) -> bulk.Workers:
+        """The workers of a large run: those that read and parse go on to render and write."""
+        self._workers = self._workers or bulk.Workers(self.plan)
+        return self._workers
+
+    def _dismiss(self) -> None:
+        workers, self._workers = self._workers, None
+        if workers:
+            workers.close()
 
     # -- what the files say ------------------------------------------------------------------------------------------
 
@@ -174,9 +186,8 @@ class Publisher:
             return self._apply(self._take(rest, now_ns, settle_ns), now=now, initial=initial)
         known: list[intake.Intake] = []
         readings = _readings(itertools.chain(ahead[:], found), known)
-        with bulk.Workers(self.plan) as workers:
-            taken = workers.take(readings, now_ns=now_ns, settle_ns=settle_ns)
-            return self._apply(_with(known, taken), now=now, initial=initial)
+        taken = self._hire().take(readings, now_ns=now_ns, settle_ns=settle_ns)
+        return self._apply(_with(known, taken), now=now, initial=initial)
 
     def _take(
         self, found: Iterable[intake.Reading | intake.Intake], now_ns: int, settle_ns: int
@@ -288,6 +299,7 @@ class Publisher:
         else:
             self._rebuild_here(dirty, now=now)
         self._write_listing()
+        self._dismiss()
         while archives and self.rebuild_archives(now=now):
             pass
         return self.store.count_dirty()
@@ -331,16 +343,16 @@ class Publisher:
 
     def _rebuild_in_bulk(self, dirty: Sequence[tuple[int, int]], *, now: int, archives: bool) -> None:
         tasks = [tuple(dirty[start : start + 24]) for start in range(0, len(dirty), 24)]
-        with bulk.Workers(self.plan) as workers:
-            first = [bulk.Task(documents, ("atom", "rss"), siblings=False) for documents in tasks]
-            for _ in workers.make(first):
-                self._progress("feeds", 1)
-            self._log.info("live feeds are on disk", feeds=len(dirty), formats="atom, rss")
-            self._finish_in_bulk(workers, [bulk.Task(documents) for documents in tasks], now=now)
-            while archives and (dirty := self.store.list_dirty(live=False, limit=4_096)):
-                pages = [tuple(dirty[start : start + 16]) for start in range(0, len(dirty), 16)]
-                if not self._finish_in_bulk(workers, [bulk.Task(documents) for documents in pages], now=now):
-                    break
+        workers = self._hire()
+        first = [bulk.Task(documents, ("atom", "rss"), siblings=False) for documents in tasks]
+        for _ in workers.make(first):
+            self._progress("feeds", 1)
+        self._log.info("live feeds are on disk", feeds=len(dirty), formats="atom, rss")
+        self._finish_in_bulk(workers, [bulk.Task(documents) for documents in tasks], now=now)
+        while archives and (dirty := self.store.list_dirty(live=False, limit=4_096)):
+            pages = [tuple(dirty[start : start + 16]) for start in range(0, len(dirty), 16)]
+            if not self._finish_in_bulk(workers, [bulk.Task(documents) for documents in pages], now=now):
+                break
 
     def _finish_in_bulk(self, workers: bulk.Workers, tasks: Sequence[bulk.Task], *, now: int) -> bool:
         done = []
@@ -376,7 +388,7 @@ class Publisher:
                 self.totals.feeds_written += not d.page
                 self.totals.archives_written += bool(d.page)
                 more = f" and {count - 1} more" if count > 1 else ""
-                cause = cause + more if cause else ("archive" if d.page else "configuration, or an earlier run")
+                cause = cause + more if cause else ("archive" if d.page else "first scan, configuration, or an earlier run")
                 self._log.log(
                     10 if d.page else 20, "feed written", feed=d.base, entries=d.entries, bytes=d.bytes, cause=cause
                 )

@@ -17,7 +17,9 @@ from msgspec import Struct
 from feedd import errors, files, lint, model, plan, render, site
 from feedd.store import Store
 
-GZIP_LEVEL = 4  # of libdeflate: the bytes of zlib's 6 and 2 % more, in a third of the time
+# Compression is most of the cost of an edit. A feed of 103 kB: gzip by libdeflate at 4, 12.3 kB in 0.36 ms (zlib at 6:
+# 12.1 kB in 1.25 ms); brotli at 4, 12.4 kB in 0.53 ms (at 5: 11.1 kB in 0.92 ms).
+GZIP_LEVEL = 4
 BROTLI_QUALITY = 4
 SUFFIXES = {"gzip": ".gz", "brotli": ".br"}
 

@@ -159,7 +159,7 @@ def test_windows_bounds_and_pages(store: Store) -> None:
 def test_a_document_is_dirty_until_the_change_that_was_read_is_written(store: Store) -> None:
     with store.transaction():
         feed_id = store.put_feed(plan.FeedRef("topic", "ai", "AI"))
-    assert store.list_dirty(live=True) == [(feed_id, 0)]
+    assert (store.list_dirty(live=True), store.list_unwritten()) == ([(feed_id, 0)], {feed_id})
     read = store.get_document(feed_id, 0)
     with store.transaction():
         store.mark_dirty([(feed_id, 0, 500)])
@@ -173,6 +173,7 @@ def test_a_document_is_dirty_until_the_change_that_was_read_is_written(store: St
         store.mark_written([(feed_id, 0, read.dirty_seq, None, 0, 0, 0, None)])
     document = store.get_document(feed_id, 0)
     assert (document.floor, document.entries, document.written_at, document.updated_us) == (7, 2, 3, 500)
+    assert store.list_unwritten() == frozenset()
     assert (document.error, store.list_dirty(live=True), store.list_documents(page=0)) == ("", [], [document])
     with store.transaction():
         store.mark_all_dirty([feed_id])

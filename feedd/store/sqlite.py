@@ -381,6 +381,12 @@ class Store:
             "ORDER BY page, feed_id LIMIT ?", (limit,),
         ))
 
+    def list_unwritten(self) -> frozenset[int]:
+        """Feeds whose live document was never written."""
+        return frozenset(row[0] for row in self._db.execute(
+            "SELECT feed_id FROM document WHERE dirty_seq <> built_seq AND page = 0 AND built_seq = 0"
+        ))
+
     def count_dirty(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM document WHERE dirty_seq <> built_seq").fetchone()[0])
 

@@ -46,7 +46,7 @@ def run(workshop: sites.Workshop, sizes: Iterable[int]) -> None:
     """Each size with the settling gap and without, and Hugo."""
     rows = []
     for articles in sizes:
-        for settle_ms in (30, 0):
+        for settle_ms in (20, 0):
             edits = of_feedd(workshop.built(articles).site, settle_ms=settle_ms)
             rows.append(_row(f"feedd, {articles:,} articles, settle_ms = {settle_ms}", edits))
         if workshop.peer:

@@ -33,7 +33,7 @@ class Site:
     def feeds(self) -> Path:
         return self.home / "feeds"
 
-    def configure(self, *, settle_ms: int = 30, port: int = 0) -> Path:
+    def configure(self, *, settle_ms: int = 20, port: int = 0) -> Path:
         """Write config.toml: defaults, but for the time to settle and the port. Links are not checked."""
         path = self.home / "config.toml"
         self.home.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ class Site:
         return measure.run(_feedd(self.configure(), "build"), cwd=self.home, env=_ENVIRONMENT)
 
     @contextmanager
-    def daemon(self, *, settle_ms: int = 30) -> Iterator[Daemon]:
+    def daemon(self, *, settle_ms: int = 20) -> Iterator[Daemon]:
         """`feedd run`, entered when /readyz answers 200, stopped at the end. Its log is log.txt."""
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
