@@ -25,13 +25,6 @@ class ArticleError(FeeddError):
         place = self.path + (f":{self.line}:{self.column}" if self.line else "")
         return f"{place}: {self.field + ': ' if self.field else ''}{self.message}"
 
-    def __reduce__(self) -> tuple[object, ...]:  # crosses process borders
-        return _article_error, (self.path, self.message, self.line, self.column, self.field)
-
-
-def _article_error(path: str, message: str, line: int, column: int, field: str) -> ArticleError:
-    return ArticleError(path, message, line=line, column=column, field=field)
-
 
 class ConfigError(FeeddError):
     """config.toml cannot be used. `problems`: one (dotted key, what is wrong and what is allowed) each."""

@@ -50,14 +50,21 @@ class FeedIds:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._ids: dict[tuple[str, str], int] = {}
+        self._labels: dict[int, str] = {}
         self.made = 0
 
     def get(self, ref: plan.FeedRef) -> int:
-        """The id of a feed, which is made if it is new."""
+        """The id of a feed, which is made if it is new.
+
+        Until it is first written, it takes the least of the spellings that articles have for it: none came first.
+        """
         known = self.find(ref.kind, ref.key)
         if known is None:
             known = self._ids[ref.kind, ref.key] = self._store.put_feed(ref)
             self.made += 1
+        elif ref.label < self._labels.get(known, "\U0010ffff"):
+            self._store.lower_label(known, ref.label)
+        self._labels[known] = min(ref.label, self._labels.get(known, ref.label))
         return known
 
     def find(self, kind: model.FeedKind, key: str) -> int | None:

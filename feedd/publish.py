@@ -25,6 +25,7 @@ MANY_PATHS = 1_500  # from here on, starting worker processes pays
 MANY_DOCUMENTS = 400
 APPLY_AT_ONCE = 8_192  # intakes in one transaction
 ARCHIVES_AT_ONCE = 48  # between two looks at what else there is to do
+UNKNOWN_CAUSE = "first scan, configuration, or an earlier run"
 PARSE_VERSION = "1"  # a new meaning of what files say is a new version, and reads all of them again
 
 Progress = Callable[[str, int], None]
@@ -388,7 +389,7 @@ class Publisher:
                 self.totals.feeds_written += not d.page
                 self.totals.archives_written += bool(d.page)
                 more = f" and {count - 1} more" if count > 1 else ""
-                cause = cause + more if cause else ("archive" if d.page else "first scan, configuration, or an earlier run")
+                cause = cause + more if cause else "archive" if d.page else UNKNOWN_CAUSE
                 self._log.log(
                     10 if d.page else 20, "feed written", feed=d.base, entries=d.entries, bytes=d.bytes, cause=cause
                 )

@@ -11,7 +11,7 @@ import pytest
 
 from feedd import errors, model, plan
 from feedd.store import FileRow, Problem, Store, open_store, schema
-from feedd.store.sqlite import NAME, pack_ids, set_aside, unpack_ids
+from feedd.store.sqlite import NAME, errors_in_words, pack_ids, set_aside, unpack_ids
 
 
 @pytest.fixture
@@ -193,7 +193,11 @@ def test_a_feed_id_is_never_used_again(store: Store) -> None:
     assert second > first
     assert [feed.id for feed in store.list_unnamed()] == [second]
     with store.transaction():
+        store.lower_label(second, "Ai")
+        store.lower_label(second, "A.I.")
         store.put_slugs([(second, "ai")])
+        store.lower_label(second, "A")
+    assert store.get_feed(second).label == "A.I."
     assert (store.list_unnamed(), store.list_slugs("topic"), store.get_feed(second).slug) == ([], ["ai"], "ai")
 
 
@@ -215,6 +219,22 @@ def test_only_the_newest_changes_are_kept(store: Store) -> None:
         store.put_changes([(10, "10.md", "edited")], keep=4)
     assert [path for _, path, _ in store.list_changes(9)] == ["10.md", "9.md", "8.md", "7.md"]
     assert len(store.list_changes(2)) == 2
+
+
+@pytest.mark.parametrize(("error", "said"), [
+    (sqlite3.OperationalError("disk full"), "cannot be used: disk full"), (sqlite3.DatabaseError("malformed"), "torn"),
+])
+def test_what_sqlite_says_comes_out_in_words(error: sqlite3.Error, said: str) -> None:
+    with pytest.raises(errors.StateError, match=said), errors_in_words():
+        raise error
+    with errors_in_words():
+        pass
+
+
+def test_an_error_says_where_it_is() -> None:
+    error = errors.ArticleError("a.md", "missing", line=3, column=7, field="title")
+    assert str(error) == "a.md:3:7: title: missing"
+    assert str(errors.ArticleError("a.md", "gone")) == "a.md: gone"
 
 
 def test_packed_ids_are_the_same_bytes_in_any_order() -> None:

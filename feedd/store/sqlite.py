@@ -334,6 +334,12 @@ class Store:
         self.put_document(feed_id, 0, None, 0)
         return feed_id
 
+    def lower_label(self, feed_id: int, label: str) -> None:
+        """Gives a feed that has no slug yet a label that sorts before its own."""
+        self._db.execute(
+            "UPDATE feed SET label = ?2 WHERE id = ?1 AND slug IS NULL AND label > ?2", (feed_id, label)
+        )
+
     def list_unnamed(self) -> list[Feed]:
         """Feeds that have no slug yet."""
         return [Feed(*row) for row in self._db.execute("SELECT * FROM feed WHERE slug IS NULL ORDER BY kind, key")]
