@@ -1,6 +1,6 @@
 """`python -m feedd`."""
 
-from feedd.cli import main
+if __name__ == "__main__":  # worker processes import this module, too, and need no command line
+    from feedd.cli import main
 
-if __name__ == "__main__":  # worker processes import this module, too
     main()

@@ -64,7 +64,7 @@ class Workers:
     """As many processes as there are cores, fed in order and a little ahead."""
 
     def __init__(self, plan: Plan) -> None:
-        self._count = (os.cpu_count() or 1) + 1  # one more than cores: reading waits for disks
+        self._count = os.cpu_count() or 1
         self._pool = ProcessPoolExecutor(
             self._count, mp_context=get_context("spawn"), initializer=_start, initargs=(plan,)
         )

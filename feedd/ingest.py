@@ -142,7 +142,8 @@ def _note_problems(store: Store, ordered: Sequence[intake.Intake], now: int) -> 
         Problem(item.path, t.line, t.column, t.field, t.message, now) for item in ordered if (t := item.trouble)
     )
     store.put_problems(problems)
-    store.drop_problems([item.path for item in ordered if item.outcome in ("gone", "article", "metadata")])
+    if store.has_problems():
+        store.drop_problems([item.path for item in ordered if item.outcome in ("gone", "article", "metadata")])
     return problems
 
 

@@ -23,7 +23,7 @@ from feedd.store import FileRow, Store, open_store
 
 MANY_PATHS = 1_500  # from here on, starting worker processes pays
 MANY_DOCUMENTS = 400
-APPLY_AT_ONCE = 8_192  # intakes in one transaction
+APPLY_AT_ONCE = 4_096  # intakes in one transaction
 ARCHIVES_AT_ONCE = 48  # between two looks at what else there is to do
 UNKNOWN_CAUSE = "first scan, configuration, or an earlier run"
 PARSE_VERSION = "1"  # a new meaning of what files say is a new version, and reads all of them again
@@ -153,7 +153,8 @@ class Publisher:
             for folder in under:
                 known = reader.iter_files(folder)
                 row = next(known, None)
-                for path, stat in files.scan(self.plan.source.root, under=folder, on_problem=report):
+                root, stats = self.plan.source.root, row is not None
+                for path, stat in files.scan(root, under=folder, on_problem=report, stats=stats):
                     while row is not None and row.path < path:
                         yield from _gone(row, lost_folders)
                         row = next(known, None)

@@ -14,7 +14,7 @@ import brotli
 import deflate
 from msgspec import Struct
 
-from feedd import errors, files, lint, model, plan, render, site
+from feedd import errors, files, model, plan, render, site
 from feedd.store import Store
 
 # Compression is most of the cost of an edit. A feed of 103 kB: gzip by libdeflate at 4, 12.3 kB in 0.36 ms (zlib at 6:
@@ -172,6 +172,8 @@ def _flaw(
 
     Their other warnings are no reason to withhold an entry from readers.
     """
+    from feedd import lint  # hardly ever needed, and workers start the sooner
+
     for fmt in formats:
         data = render.document(head, [made[fmt]] if made else [], fmt)
         for finding in lint.lint(data, fmt):

@@ -481,3 +481,13 @@ def test_clean_temporaries_removes_leftovers_and_nothing_else(root: Path) -> Non
         "topics/a.atom",
     ]
     assert files.clean_temporaries(str(root / "gone")) == 0
+
+
+def test_scan_without_stats_yields_the_same_paths(root: Path) -> None:
+    put(root / "a.md", "1")
+    put(root / "deep/b.md", "2")
+    (root / "c.md").symlink_to(root / "a.md")
+    os.mkfifo(root / "pipe.md")
+    quick = list(files.scan(str(root), stats=False))
+    assert [path for path, _ in quick] == [path for path, _ in files.scan(str(root))] == ["a.md", "c.md", "deep/b.md"]
+    assert [stat for path, stat in quick if path != "c.md"] == [files.NO_STAT] * 2

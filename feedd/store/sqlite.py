@@ -257,6 +257,9 @@ class Store:
     def drop_problems(self, paths: Sequence[str]) -> None:
         self._db.executemany("DELETE FROM problem WHERE path = ?", ((path,) for path in paths))
 
+    def has_problems(self) -> bool:
+        return self._db.execute("SELECT 1 FROM problem LIMIT 1").fetchone() is not None
+
     def list_problems(self) -> list[Problem]:
         return [Problem(*row) for row in self._db.execute("SELECT * FROM problem ORDER BY path")]
 
