@@ -120,7 +120,7 @@ def test_equals_safe_load_on_every_real_file_in_both_lanes() -> None:
         if quick is not None:
             fast += 1
             assert same(quick, expected), path
-    assert fast / total > 0.9
+    assert fast / total >= 0.9
 
 
 @settings(max_examples=150, deadline=None)
