@@ -561,3 +561,28 @@ def test_the_fragment_cache_forgets_what_was_used_least() -> None:
         cache.put((number,), bytes(300))
         cache.find((0,))
     assert [cache.find((number,)) is not None for number in range(4)] == [True, False, True, True]
+
+
+def test_an_edit_reads_no_table_from_end_to_end(room: Newsroom) -> None:
+    for number in range(5):
+        room.put(f"{number}.md", article(f"N {number}", publishedDateTime=f"2023-01-0{number + 1}T00:00:00Z"))
+    room.publish()
+    said: list[str] = []
+    room.store._db.set_trace_callback(said.append)
+    room.put("4.md", article("Edited", publishedDateTime="2023-01-05T00:00:00Z"))
+    room.see("4.md")
+    room.publisher.release(now=room.now)
+    room.publisher.rebuild(now=room.now)
+    room.store.next_release()
+    room.store._db.set_trace_callback(None)
+    scans = set()
+    for statement in said:
+        if statement.startswith("SELECT"):
+            plans = room.store._db.execute("EXPLAIN QUERY PLAN " + statement)
+            scans |= {f"{step[3]}: {statement}" for step in plans if step[3].startswith("SCAN")}
+    # What is left: the partial index of dirty documents, and the list of problems, which one row answers for.
+    allowed = ("SCAN document USING INDEX document_dirty", "SCAN document USING COVERING INDEX document_dirty",
+               "SCAN problem", "SCAN feed USING INDEX feed_unnamed")
+    assert {scan for scan in scans if not scan.startswith(allowed)} == set()
+    assert len(said) > 20
+

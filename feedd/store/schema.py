@@ -62,6 +62,7 @@ CREATE TABLE feed (
     slug  TEXT,                        -- assigned once, before the feed is first written
     UNIQUE (kind, key), UNIQUE (kind, slug)
 );
+CREATE INDEX feed_unnamed ON feed (kind, key) WHERE slug IS NULL;
 
 -- The entries of a feed in its order; the newest N are the end of a range of the key.
 CREATE TABLE membership (

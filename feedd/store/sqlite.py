@@ -305,8 +305,10 @@ class Store:
         return {row[0]: _article_from(row[1]) for row in self._in("SELECT * FROM body WHERE article_id IN", ids)}
 
     def list_due(self, now: int) -> list[int]:
-        """Held articles whose time has come."""
-        return [row[0] for row in self._db.execute("SELECT id FROM article WHERE release_at <= ? ORDER BY id", (now,))]
+        """Held articles whose time has come. INDEXED BY: the planner would read every article, to have them by id."""
+        return [row[0] for row in self._db.execute(
+            "SELECT id FROM article INDEXED BY article_release WHERE release_at <= ? ORDER BY release_at, id", (now,)
+        )]
 
     def next_release(self) -> int | None:
         """When the next held article is due, in seconds."""
