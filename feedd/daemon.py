@@ -22,7 +22,7 @@ from feedd import bulk, config, errors, files, intake, publish, schedule, serve,
 from feedd.store.sqlite import set_aside
 
 FEW_DOCUMENTS = 1_000  # so many archives are written before the daemon calls itself ready
-RETRY_S = (2.0, 5.0, 15.0, 60.0)  # after the output or the state could not be written
+RETRY_S = (2.0, 5.0, 10.0)  # after the output or the state could not be written
 _STOP = {signal.SIGTERM, signal.SIGINT}
 
 
@@ -144,7 +144,7 @@ class Work:
         self._plan, self._log, self._watcher, self._jobs = plan, log, watcher, jobs
         self._ready, self._stopping = ready, stopping
         self._failures = 0
-        self._prepared = self._scanned = self._replaced = False
+        self._prepared = self._scanned = self._replaced = self._rescan = False
         self._reconciled = True
         self.failure: BaseException | None = None
         self._publisher = self._new_publisher(state)
@@ -181,7 +181,7 @@ class Work:
             self._retry("the output cannot be written, the last good feeds stay", error)
         except sqlite3.OperationalError as error:
             self._retry("the state cannot be written, the last good feeds stay", error)
-            self._watcher.ask("the state could not be written")
+            self._rescan = True  # what the batch told of is not noted; in its turn, not at once and for ever
         except sqlite3.DatabaseError as error:
             self._replace_state(error)
         except Exception as error:
@@ -206,6 +206,8 @@ class Work:
         if not self._prepared:
             publisher.prepare(now=now)
             self._prepared = True
+        if self._rescan and not (batch and (batch.full_scan or batch.root_gone)):
+            batch = settle.Batch(full_scan=True, reason="the state could not be written")
         if batch and batch.root_gone:
             self._log.error("the folder of articles is gone, its feeds stay as they are", root=self._plan.source.root)
         elif batch and batch.full_scan:
@@ -236,7 +238,7 @@ class Work:
         publisher, now = self._publisher, int(time.time())
         unsettled = publisher.scan(now=now, now_ns=time.time_ns())
         self._watcher.retry(unsettled, 0.05)
-        self._scanned, self._reconciled = True, False
+        self._scanned, self._reconciled, self._rescan = True, False, False
         self._log.info("scanned", seconds=round(time.monotonic() - began, 3), problems=publisher.totals.problems)
 
     def _reconcile(self) -> None:
