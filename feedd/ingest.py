@@ -14,8 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from feedd import intake, model, plan
-from feedd.store import FileRow, Problem, Store
-from feedd.store.sqlite import pack_ids, unpack_ids
+from feedd.store import FileRow, Problem, Store, pack_ids, unpack_ids
 
 MANY = 1_000  # from so many articles on, feeds that were never written are looked up once
 

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from feedd import bulk, plan, publish, site
-from feedd.store import Store, open_store
-from feedd.store.sqlite import NAME, unpack_ids
+from feedd.store import Store, open_store, unpack_ids
+from feedd.store.sqlite import NAME
 
 
 class Difference(Struct, frozen=True):

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from feedd import errors, model, plan
-from feedd.store import FileRow, Problem, Store, open_store, schema
-from feedd.store.sqlite import NAME, errors_in_words, pack_ids, set_aside, unpack_ids
+from feedd.store import FileRow, Problem, Store, open_store, pack_ids, schema, unpack_ids
+from feedd.store.sqlite import NAME, errors_in_words, set_aside
 
 
 @pytest.fixture

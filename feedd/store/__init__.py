@@ -1,5 +1,6 @@
 """The state: what is known of files, articles and feeds. `open_store` is the way in."""
 
-from feedd.store.sqlite import Document, Feed, FileRow, Problem, Store, open_store
+from feedd.store.rows import Document, Feed, FileRow, Problem, pack_ids, unpack_ids
+from feedd.store.sqlite import Store, open_store
 
-__all__ = ["Document", "Feed", "FileRow", "Problem", "Store", "open_store"]
+__all__ = ["Document", "Feed", "FileRow", "Problem", "Store", "open_store", "pack_ids", "unpack_ids"]
