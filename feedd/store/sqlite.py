@@ -1,6 +1,6 @@
 """The state in one SQLite file (WAL): queries and nothing else; what the rows mean is decided in `plan` and `ingest`.
 
-Bare sqlite3 rather than a layer over it: half the start-up, and the bulk path is the only path. One writer at a time,
+Bare sqlite3 rather than a layer over it: nothing more to import, one path for one row and many. One writer at a time,
 held by a lock on a file beside the database; readers (status, lint, render workers) open it read-only.
 """
 
