@@ -113,7 +113,8 @@ class Publisher:
             if whole:
                 known = {problem.path for problem in self.store.list_problems()}
                 self.store.drop_problems(sorted(known - troubles.keys() - set(self.store.find_files(sorted(known)))))
-                self.store.put_meta("parse", fingerprint)
+                if not unsettled:  # else some file was not read by today's rules yet
+                    self.store.put_meta("parse", fingerprint)
                 if not unsettled and initial:
                     self.store.put_meta("first_scan", str(now))
                 self._drop_unwanted_feeds()
@@ -125,7 +126,10 @@ class Publisher:
         ordered = sorted(paths)
         rows = self.store.find_files(ordered)
         initial = self.store.find_meta("first_scan") is None
-        readings = [intake.Reading(path, rows[path].digest if path in rows else b"") for path in ordered]
+        again = {problem.path for problem in self.store.list_problems()}  # the bytes may be those of before it
+        readings = [
+            intake.Reading(path, rows[path].digest if path in rows and path not in again else b"") for path in ordered
+        ]
         unsettled = self._ingest(iter(readings), now=now, now_ns=now_ns, settle_ns=0, initial=initial)
         if initial and self._scanned and not unsettled:  # by now, all that the first scan found unsettled
             with self.store.transaction():

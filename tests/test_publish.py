@@ -586,3 +586,17 @@ def test_an_edit_reads_no_table_from_end_to_end(room: Newsroom) -> None:
     assert {scan for scan in scans if not scan.startswith(allowed)} == set()
     assert len(said) > 20
 
+
+def test_a_file_that_can_be_read_again_with_the_same_bytes_is_no_problem_any_more(room: Newsroom) -> None:
+    room.put("a.md", article("One"))
+    room.publish()
+    (room.articles / "a.md").rename(room.articles / "kept")
+    (room.articles / "a.md").symlink_to("/etc/hostname")
+    room.see("a.md")
+    assert [problem.path for problem in room.store.list_problems()] == ["a.md"]
+    assert room.titles() == ["One"]
+    (room.articles / "kept").replace(room.articles / "a.md")
+    room.see("a.md")
+    assert room.store.list_problems() == []
+    assert room.titles() == ["One"]
+
