@@ -122,7 +122,7 @@ def make(store: Store, plan: Plan, cache: rebuild.FragmentCache, task: Task) -> 
         changed, error = False, built.error
         try:
             for file in built.files:
-                written = rebuild.write_file(plan.out, file, plan.settings.encodings, siblings=task.siblings)
+                written = rebuild.write_file(plan.out, file, plan.settings.encodings if task.siblings else ())
                 changed = changed or bool(written)
         except errors.OutputError as failed:
             error = str(failed)

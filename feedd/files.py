@@ -13,6 +13,7 @@ import os
 import stat as mode_bits
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Self
 
 from msgspec import Struct
 
@@ -182,32 +183,53 @@ def read(root: str, path: str, *, max_bytes: int, now_ns: int, settle_ns: int = 
         raise errors.ArticleError(path, f"cannot be read: {_reason(error)}") from error
 
 
-def write(path: str, data: bytes, *, mtime_ns: int | None = None) -> bool:
+class Replaced:
+    """Files that lost their name to newer ones, kept open until the context is left, at most `limit` of them.
+
+    A rename that frees the blocks of an old file takes twenty times as long on ext4 (95 us and 5 us here). Held open,
+    they are freed when the whole batch of new files can be read already.
+    """
+
+    def __init__(self, limit: int = 200) -> None:
+        self._limit = limit
+        self._open: list[int] = []
+
+    def keep(self, fd: int) -> None:
+        """Takes over a descriptor."""
+        if len(self._open) < self._limit:
+            self._open.append(fd)
+        else:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._open:
+            os.close(self._open.pop())
+
+
+def write(path: str, data: bytes, *, mtime_ns: int | None = None, replaced: Replaced | None = None) -> bool:
     """Make the file at `path` hold `data`, atomically; return False if it already did (its mtime stays then).
 
     Readers see the old bytes or the new ones. Missing folders are made. A symlink at `path` is replaced, not followed.
     Bytes and name are safe from a power cut only after `sync` of the file and of its folder, once per batch.
+    `replaced` is given the old file, to be let go of later.
     Raises OutputError with path and reason; the old file is then untouched and no temporary file is left.
     """
-    if _holds(path, data):
-        return False
-    folder = os.path.dirname(path)
-    temporary = os.path.join(folder, TEMPORARY_PREFIX + os.urandom(8).hex())
+    old = _open_regular(path)
     try:
-        try:
-            fd = os.open(temporary, _WRITE_FLAGS, 0o644)  # less the umask, as for any file; mkstemp would give 0600
-        except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)
-            fd = os.open(temporary, _WRITE_FLAGS, 0o644)
-        try:
-            _write_open(fd, data, mtime_ns)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        if old is not None and _holds(old, data):
+            return False
+        _replace(path, data, mtime_ns)
+        if replaced is not None and old is not None:
+            replaced.keep(old)
+            old = None
     except OSError as error:
         raise errors.OutputError(f"{path}: cannot be written: {_reason(error)}") from error
+    finally:
+        if old is not None:
+            os.close(old)
     return True
 
 
@@ -225,6 +247,14 @@ def sync(path: str) -> None:
         raise errors.OutputError(f"{path}: cannot be synced: {_reason(error)}") from error
     finally:
         os.close(fd)
+
+
+def date(path: str, mtime_ns: int) -> None:
+    """Give a file another mtime. Raises OutputError."""
+    try:
+        os.utime(path, ns=(mtime_ns, mtime_ns))
+    except OSError as error:
+        raise errors.OutputError(f"{path}: cannot be dated: {_reason(error)}") from error
 
 
 def remove(path: str) -> None:
@@ -410,18 +440,39 @@ def _read_open(fd: int, path: str, max_bytes: int, now_ns: int, settle_ns: int) 
     return Read(data, stat, abs(age_ns) >= grain_ns)
 
 
-def _holds(path: str, data: bytes) -> bool:
-    """True if a regular file at `path` has exactly these bytes."""
+def _open_regular(path: str) -> int | None:
+    """A descriptor of the regular file at `path`, None if there is none that can be read."""
     try:
         fd = os.open(path, _READ_FLAGS | os.O_NOFOLLOW)
-        try:
-            found = os.fstat(fd)
-            regular = mode_bits.S_ISREG(found.st_mode)
-            return regular and found.st_size == len(data) and os.read(fd, len(data) + 1) == data
-        finally:
-            os.close(fd)
     except OSError:
-        return False
+        return None
+    if mode_bits.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    return None
+
+
+def _holds(fd: int, data: bytes) -> bool:
+    """True if an open file has exactly these bytes."""
+    return os.fstat(fd).st_size == len(data) and os.read(fd, len(data) + 1) == data
+
+
+def _replace(path: str, data: bytes, mtime_ns: int | None) -> None:
+    """Write a temporary file beside `path`, and put it in its place."""
+    folder = os.path.dirname(path)
+    temporary = os.path.join(folder, TEMPORARY_PREFIX + os.urandom(8).hex())
+    try:
+        fd = os.open(temporary, _WRITE_FLAGS, 0o644)  # less the umask, as for any file; mkstemp would give 0600
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+        fd = os.open(temporary, _WRITE_FLAGS, 0o644)
+    try:
+        _write_open(fd, data, mtime_ns)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
 
 
 def _write_open(fd: int, data: bytes, mtime_ns: int | None) -> None:

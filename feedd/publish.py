@@ -9,15 +9,14 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
 import msgspec
 from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
-from feedd import bulk, catalog, errors, files, intake, plan, rebuild, site
+from feedd import bulk, catalog, files, inline, intake, plan, rebuild, site
 from feedd import ingest as ingestion
 from feedd.store import FileRow, Store, open_store
 
@@ -27,8 +26,6 @@ APPLY_AT_ONCE = 4_096  # intakes in one transaction
 ARCHIVES_AT_ONCE = 48  # between two looks at what else there is to do
 UNKNOWN_CAUSE = "first scan, configuration, or an earlier run"
 PARSE_VERSION = "1"  # a new meaning of what files say is a new version, and reads all of them again
-
-Progress = Callable[[str, int], None]
 
 
 class Totals(Struct):
@@ -52,12 +49,11 @@ class Publisher:
 
     def __init__(
         self, store: Store, run_plan: bulk.Plan, log: FilteringBoundLogger, *, settle_ns: int,
-        progress: Progress = _quiet, parallel: bool = True,
+        progress: inline.Progress = _quiet, parallel: bool = True,
     ) -> None:
         self.store, self.plan, self._log, self._settle_ns, self._progress = store, run_plan, log, settle_ns, progress
         self._parallel = parallel and (os.cpu_count() or 1) > 1
-        self._cache = rebuild.FragmentCache(32 << 20)
-        self._threads = ThreadPoolExecutor(3, thread_name_prefix="write")
+        self._inline = inline.Inline(run_plan, progress)
         self._causes: dict[int, tuple[str, int]] = {}
         self._scanned = False
         self._workers: bulk.Workers | None = None
@@ -66,7 +62,7 @@ class Publisher:
     def close(self) -> None:
         """Waits for the files that are being written; those that are still to be written stay marked."""
         self._dismiss()
-        self._threads.shutdown(cancel_futures=True)
+        self._inline.close()
 
     def _hire(self) -> bulk.Workers:
         """The workers of a large run: those that read and parse go on to render and write."""
@@ -316,36 +312,9 @@ class Publisher:
         return bool(dirty) and self._rebuild_here(dirty, now=now)
 
     def _rebuild_here(self, documents: Sequence[tuple[int, int]], *, now: int) -> bool:
-        """In this process, with the writing and compressing of files on threads."""
-        written: list[bulk.Done] = []
-        failed: list[bulk.Done] = []
-        paths: list[str] = []
-        running = []
-        encodings = self.plan.settings.encodings
-        for feed_id, page in documents:
-            built = rebuild.build(self.store, self.plan.settings, self._cache, feed_id, page)
-            jobs = [
-                self._threads.submit(rebuild.write_file, self.plan.out, file, encodings) for file in built.files
-            ]
-            running.append((built, jobs))
-            self._progress("feeds", 0)
-        for built, jobs in running:
-            self._progress("feeds", 1)
-            error, before = built.error, len(paths)
-            for job in jobs:
-                try:
-                    paths += job.result()
-                except errors.OutputError as failure:
-                    error = str(failure)
-            changed = len(paths) > before
-            (failed if error else written).append(bulk.done_of(built, changed=changed, error=error))
-        self._sync(paths)
-        self._finish(written, failed, now=now)
-        return bool(written)
-
-    def _sync(self, paths: Sequence[str]) -> None:
-        """Readers have the files already; they count as written when they would survive a power cut, too."""
-        list(self._threads.map(files.sync, [*paths, *sorted({os.path.dirname(path) for path in paths})]))
+        done = self._inline.make(self.store, documents)
+        self._finish([d for d in done if not d.error], [d for d in done if d.error], now=now)
+        return any(not d.error for d in done)
 
     def _rebuild_in_bulk(self, dirty: Sequence[tuple[int, int]], *, now: int, archives: bool) -> None:
         tasks = [tuple(dirty[start : start + 24]) for start in range(0, len(dirty), 24)]
@@ -414,7 +383,7 @@ class Publisher:
         if self.store.find_meta("listing") == "written" and catalog.is_written(self.plan.out, self.plan.settings):
             return
         for file in catalog.listing(self.store, self.plan.settings):
-            self._sync(rebuild.write_file(self.plan.out, file, self.plan.settings.encodings))
+            self._inline.sync(rebuild.write_file(self.plan.out, file, self.plan.settings.encodings))
         with self.store.transaction():
             self.store.put_meta("listing", "written")
 

@@ -400,6 +400,31 @@ def test_write_makes_the_file_and_its_folders_once(root: Path) -> None:
     files.sync(str(path.parent))
 
 
+def test_what_was_replaced_stays_open_for_a_while(root: Path) -> None:
+    path = str(root / "feed")
+
+    def held() -> int:
+        links = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+        return links.count(f"{path} (deleted)")
+
+    with files.Replaced(limit=2) as replaced:
+        assert files.write(path, b"0", replaced=replaced)
+        for number in range(1, 5):
+            assert files.write(path, b"%d" % number, replaced=replaced)
+            assert not files.write(path, b"%d" % number, replaced=replaced)
+        assert held() == 2
+    assert held() == 0
+    assert Path(path).read_bytes() == b"4"
+
+
+def test_date(root: Path) -> None:
+    path = put(root / "feed", "x")
+    files.date(str(path), NOW_NS)
+    assert path.stat().st_mtime_ns == NOW_NS
+    with pytest.raises(errors.OutputError, match="gone: cannot be dated: no such file"):
+        files.date(str(root / "gone"), NOW_NS)
+
+
 def test_written_files_have_the_mode_of_any_new_file(root: Path) -> None:
     before = os.umask(0o027)
     try:

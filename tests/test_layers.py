@@ -12,7 +12,8 @@ LAYERS = {
     "core": {"errors", "model", "frontmatter", "yamldata", "text", "html", "parse", "plan", "site", "render", "lint"},
     "adapters": {"files", "store"},
     "services": {
-        "poll", "settle", "watch", "intake", "ingest", "rebuild", "bulk", "catalog", "publish", "preview", "schedule",
+        "poll", "settle", "watch", "intake", "ingest", "rebuild", "bulk", "inline", "catalog", "publish", "preview",
+        "schedule",
     },
     "edges": {
         "config", "config_keys", "initialise", "logs", "serve", "report", "daemon", "cli", "__main__", "__init__",
@@ -21,8 +22,8 @@ LAYERS = {
 ONLY_IN = {  # third-party package -> the modules that may know it
     "apscheduler": {"schedule"}, "watchdog": {"watch"}, "sqlite3": {"store", "preview", "daemon"},
     "feedgen": {"render"}, "yaml": {"yamldata", "frontmatter"}, "pydantic": {"config", "config_keys", "initialise"},
-    "click": {"cli", "report"}, "rich": {"cli"}, "brotli": {"rebuild"}, "nh3": {"html"}, "markdown_it": {"html"},
-    "ftfy": {"text"},
+    "click": {"cli", "report"}, "rich": {"cli"}, "brotli": {"rebuild"}, "isal": {"rebuild"}, "nh3": {"html"},
+    "markdown_it": {"html"}, "ftfy": {"text"},
 }
 
 

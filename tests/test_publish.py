@@ -556,9 +556,9 @@ def test_a_date_that_cannot_be_is_as_good_as_none(room: Newsroom) -> None:
 
 
 def test_the_fragment_cache_forgets_what_was_used_least() -> None:
-    cache = FragmentCache(2_000)
+    cache = FragmentCache(2_500)
     for number in range(4):
-        cache.put((number,), bytes(300))
+        cache.put((number,), {"atom": bytes(100)})
         cache.find((0,))
     assert [cache.find((number,)) is not None for number in range(4)] == [True, False, True, True]
 

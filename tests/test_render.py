@@ -212,7 +212,7 @@ def test_repair_makes_clean_and_several_formats_at_once_are_the_same(
     repaired, repaired_options = clean.repair(each), clean.repair_options(options)
     if repaired.article.url:
         assert clean.is_clean(repaired, repaired_options)
-    assert render.fragments(each, model.FORMATS, options) == [
+    assert render.fragments(each, model.FORMATS, options)[0] == [
         render.fragment(each, fmt, options) for fmt in model.FORMATS
     ]
 

@@ -7,7 +7,7 @@ not plainly safe to write. Called by the services that build feeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from feedd import model
 from feedd.render import atom, clean, content, jsonfeed, rss
@@ -15,7 +15,7 @@ from feedd.render.heads import GENERATOR, MEDIA_TYPES, VERSION
 from feedd.render.options import Options
 
 __all__ = [
-    "GENERATOR", "MEDIA_TYPES", "VERSION", "Options", "document", "fragment", "fragments", "is_plain", "is_plain_head",
+    "GENERATOR", "MEDIA_TYPES", "VERSION", "Options", "document", "documents", "fragment", "fragments", "is_plain_head",
 ]
 
 
@@ -24,25 +24,26 @@ def fragment(entry: model.Entry, fmt: model.Format, options: Options) -> bytes:
 
     Never raises because of what a text or URL holds: what a feed cannot hold is repaired or left out.
     """
-    return fragments(entry, (fmt,), options)[0]
+    return fragments(entry, (fmt,), options)[0][0]
 
 
-def fragments(entry: model.Entry, formats: Sequence[model.Format], options: Options) -> list[bytes]:
-    """`fragment` for several formats, in their order; half the price of asking for each alone."""
+def fragments(
+    entry: model.Entry, formats: Sequence[model.Format], options: Options
+) -> tuple[list[bytes], bool]:
+    """`fragment` for several formats, in their order; half the price of asking for each alone.
+
+    And whether the entry needed no repair and shows no HTML of a body, so that all of it is valid by construction.
+    """
     sure = clean.is_clean(entry, options)
+    plain = sure and not (options.full_content and entry.article.content_html)
     if not sure:
         entry, options = clean.repair(entry), clean.repair_options(options)
     shown = content.show(entry, options)
-    return [_write(shown, fmt, sure) for fmt in formats]
-
-
-def is_plain(entry: model.Entry, options: Options) -> bool:
-    """Whether the entry needs no repair and holds no HTML of a body, and so is valid by construction."""
-    return clean.is_clean(entry, options) and not (options.full_content and entry.article.content_html)
+    return [_write(shown, fmt, sure) for fmt in formats], plain
 
 
 def is_plain_head(head: model.Head) -> bool:
-    """The same for a head: nothing in it needs repair."""
+    """Whether nothing in a head needs repair."""
     return clean.head(head) == head
 
 
@@ -59,8 +60,19 @@ def _write(shown: content.Shown, fmt: model.Format, sure: bool) -> bytes:
 
 def document(head: model.Head, fragments: Iterable[bytes], fmt: model.Format) -> bytes:
     """A whole feed: head, the fragments in the order given (newest first), tail. Valid without any fragment, too."""
+    return documents(head, {fmt: fragments})[fmt]
+
+
+def documents(
+    head: model.Head, fragments: Mapping[model.Format, Iterable[bytes]]
+) -> dict[model.Format, bytes]:
+    """`document` in each of several formats, from the fragments in that format."""
     head = clean.head(head)
-    if fmt == "json":
-        return b"".join((jsonfeed.head(head), b",\n".join(fragments), jsonfeed.TAIL))
-    lane = atom if fmt == "atom" else rss
-    return b"".join((lane.head(head).encode(), *[part + b"\n" for part in fragments], lane.TAIL.encode(), b"\n"))
+    out: dict[model.Format, bytes] = {}
+    for fmt, parts in fragments.items():
+        if fmt == "json":
+            out[fmt] = b"".join((jsonfeed.head(head), b",\n".join(parts), jsonfeed.TAIL))
+        else:
+            lane = atom if fmt == "atom" else rss
+            out[fmt] = b"\n".join((lane.head(head).encode()[:-1], *parts, lane.TAIL.encode(), b""))
+    return out

@@ -1,0 +1,89 @@
+"""Few documents, in this process: it renders and writes, while threads compress, for that needs no lock of Python's.
+
+The way of every edit; `bulk` is for many documents. Called by `publish`, in its one thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from msgspec import Struct
+
+from feedd import bulk, errors, files, rebuild
+from feedd.store import Store
+
+AHEAD = 24  # documents whose bytes are held until threads have compressed them
+
+Progress = Callable[[str, int], None]
+
+
+class _Begun(Struct):
+    """A document whose own files are in place, or could not be; their siblings are on their way."""
+
+    built: rebuild.Built
+    placed: list[tuple[rebuild.Placed, Future[dict[str, bytes]]]]
+    error: str
+
+
+class Inline:
+    """The threads, and the entries that were rendered before."""
+
+    def __init__(self, plan: bulk.Plan, progress: Progress) -> None:
+        self._plan, self._progress = plan, progress
+        self._cache = rebuild.FragmentCache(32 << 20)
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="pack")
+
+    def close(self) -> None:
+        """Ends the threads; what they have not begun is not done."""
+        self._threads.shutdown(cancel_futures=True)
+
+    def make(self, store: Store, documents: Sequence[tuple[int, int]]) -> list[bulk.Done]:
+        """Renders and writes documents; returns when all of their files would survive a power cut."""
+        done: list[bulk.Done] = []
+        written: list[str] = []
+        ahead: deque[_Begun] = deque()
+
+        def finish_one() -> None:
+            done.append(self._finish(ahead.popleft(), replaced, written))
+            self._progress("feeds", 1)
+
+        with files.Replaced() as replaced:
+            for feed_id, page in documents:
+                ahead.append(self._begin(store, feed_id, page, replaced))
+                if len(ahead) > AHEAD:
+                    finish_one()
+                self._progress("feeds", 0)
+            while ahead:
+                finish_one()
+        self.sync(written)
+        return done
+
+    def sync(self, paths: Sequence[str]) -> None:
+        """Readers have the files already; they count as written when they would survive a power cut, too."""
+        list(self._threads.map(files.sync, [*paths, *sorted({os.path.dirname(path) for path in paths})]))
+
+    def _begin(self, store: Store, feed_id: int, page: int, replaced: files.Replaced) -> _Begun:
+        settings = self._plan.settings
+        built = rebuild.build(store, settings, self._cache, feed_id, page)
+        begun = _Begun(built, [], built.error)
+        packings = [self._threads.submit(rebuild.pack, file.data, settings.encodings) for file in built.files]
+        try:
+            for file, packing in zip(built.files, packings, strict=True):
+                begun.placed.append((rebuild.place(self._plan.out, file, replaced=replaced), packing))
+        except errors.OutputError as failure:
+            begun.error = str(failure)
+        return begun
+
+    def _finish(self, begun: _Begun, replaced: files.Replaced, written: list[str]) -> bulk.Done:
+        before = len(written)
+        try:
+            for placed, packing in begun.placed:
+                written += rebuild.place_siblings(
+                    placed, packing.result, self._plan.settings.encodings, replaced=replaced
+                )
+        except errors.OutputError as failure:
+            begun.error = begun.error or str(failure)
+        return bulk.done_of(begun.built, changed=len(written) > before, error=begun.error)
