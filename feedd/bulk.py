@@ -120,8 +120,11 @@ def make(store: Store, plan: Plan, cache: rebuild.FragmentCache, task: Task) -> 
     for feed_id, page in task.documents:
         built = rebuild.build(store, plan.settings, cache, feed_id, page, task.formats)
         changed, error = False, built.error
+        made = list(built.files)
+        if plan.settings.pages and not page and not task.formats and not error:
+            made.append(rebuild.build_page(store, plan.settings, cache, feed_id))
         try:
-            for file in built.files:
+            for file in made:
                 written = rebuild.write_file(plan.out, file, plan.settings.encodings if task.siblings else ())
                 changed = changed or bool(written)
         except errors.OutputError as failed:

@@ -6,27 +6,35 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+from urllib.parse import quote
 
-from feedd import rebuild, site
+from feedd import pages, rebuild, site
 from feedd.store import Store
 
-NAMES = ("feeds.opml", "index.html")
-_OURS = re.compile(r".+\.(?:atom|rss|json|opml|html)(?:\.gz|\.br)?")
+NAMES = ("feeds.opml", "index.html", *pages.ASSETS)
+_OURS = re.compile(r".+\.(?:atom|rss|json|opml|html|css|js)(?:\.gz|\.br)?")
 _FOLDERS = (*site.FOLDERS.values(), site.ARCHIVES)
 
 
 def listing(store: Store, settings: site.Settings) -> tuple[rebuild.File, ...]:
-    """The two files that name every feed."""
-    listed = []
+    """The two files that name every feed, and what their look is made of."""
+    live = {document.feed_id: document for document in store.list_documents(page=0)}
+    listed, cards = [], []
     for feed in store.list_feeds():
+        document = live.get(feed.id)
+        if document is None:  # configuration took it away
+            continue
         base = site.base_path(feed.kind, feed.slug or "")
         metadata = store.metadata_of(feed.kind, feed.key)
         formats = site.formats_of(settings, feed.kind, feed.key)
         urls = {fmt: site.document_url(settings, base, fmt) for fmt in formats}
         called = (settings, feed.kind, feed.key, feed.label, metadata)
-        listed.append(site.Listed(feed.kind, site.feed_title(*called), site.feed_name(*called), urls))
-    pages = (site.opml(settings, listed), site.index_page(settings, listed))
-    return tuple(rebuild.File(name, data) for name, data in zip(NAMES, pages, strict=True))
+        title, name = site.feed_title(*called), site.feed_name(*called)
+        page_url = f"{settings.public_url}/{quote(base)}.html" if settings.pages else ""
+        listed.append(site.Listed(feed.kind, title, name, urls))
+        cards.append(pages.Card(feed.kind, title, name, urls, page_url, document.entries, document.updated_us))
+    found = {"feeds.opml": site.opml(settings, listed), "index.html": pages.index_page(settings, cards)}
+    return tuple(rebuild.File(name, data) for name, data in (found | pages.ASSETS).items())
 
 
 def is_written(out: str, settings: site.Settings) -> bool:

@@ -83,6 +83,8 @@ def settings(config: Config) -> site.Settings:
         full_content=feeds.full_content,
         encodings=feeds.compress,
         ttl_minutes=feeds.ttl_minutes,
+        pages=feeds.pages,
+        hubs=config.hub.urls,
         rules=plan.Rules(
             topics=feeds.topics,
             providers=feeds.providers,

@@ -30,6 +30,7 @@ _IS_BASE_URL = re.compile(
 ).fullmatch
 _IS_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*").fullmatch  # RFC 5646, its common shapes
 _IS_FEED_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?").fullmatch  # becomes a file's name
+_IS_REDIRECT = re.compile(r"[a-z0-9][a-z0-9./-]* -> [a-z0-9][a-z0-9./-]*").fullmatch
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")  # no XML document or log line takes these
 
 
@@ -58,6 +59,15 @@ def _base_url(value: str) -> str:
 def _host(value: str) -> str:
     if not _IS_HOST_NAME(value):
         ipaddress.ip_address(value)
+    return value
+
+
+def _network(value: str) -> str:
+    return str(ipaddress.ip_network(value))
+
+
+def _redirect(value: str) -> str:
+    _check(_IS_REDIRECT(value))
     return value
 
 
@@ -131,12 +141,19 @@ Languages = Annotated[tuple[Language, ...], BeforeValidator(_as_tuple), AfterVal
 Formats = Annotated[tuple[model.Format, ...], BeforeValidator(_as_tuple), AfterValidator(_once), Field(min_length=1)]
 Compression = Literal["gzip", "brotli"]
 Compressions = Annotated[tuple[Compression, ...], BeforeValidator(_as_tuple), AfterValidator(_once)]
+Urls = Annotated[tuple[BaseUrl, ...], BeforeValidator(_as_tuple), AfterValidator(_once)]
+Network = Annotated[str, AfterValidator(_network)]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_as_tuple), AfterValidator(_once)]
+Redirect = Annotated[str, AfterValidator(_redirect)]
+Redirects = Annotated[tuple[Redirect, ...], BeforeValidator(_as_tuple), AfterValidator(_once)]
+Access = Literal["auto", "token", "off"]
 Watch = Literal["auto", "inotify", "polling"]
 LogFormat = Literal["auto", "console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _LINE = "text that is not blank, on one line"
 _URL = 'an absolute http or https URL in ASCII, without user, query or fragment, such as "https://news.example"'
+_URLS = 'a list of absolute http or https URLs in ASCII, without user, query or fragment'
 _SERVER = "http://host:port of [server]"
 _FORMATS = 'a list of at least one of "atom", "rss", "json"'
 _LANGUAGE = 'a language tag such as "en" or "pt-BR"'
@@ -266,6 +283,7 @@ class Feeds(Table):
     language: Language = _key("", "language of the feeds", _LANGUAGE, otherwise="site.language", example="en")
     author: Text = _key("", "author of the feeds", _LINE, otherwise="site.author", example="The feeds desk")
     ttl_minutes: int = _whole(60, 1, 10_080, "how long RSS readers may wait before they ask again")
+    pages: bool = _flag(True, "a page for people beside each feed")
     topics: bool = _flag(True, "a feed for every topic")
     providers: bool = _flag(True, "a feed for every provider")
     categories: bool = _flag(True, "a feed for every category")
@@ -291,6 +309,25 @@ class Server(Table):
     enabled: bool = _flag(True, "serve the feeds over HTTP")
     host: Host = _key("127.0.0.1", "address to listen on", "an IP address or a host name")
     port: int = _whole(8080, 0, 65535, "port to listen on; 0 takes any that is free")
+    max_age_s: int = _whole(600, 0, 86_400, "seconds that readers and proxies may keep a live feed (Cache-Control)")
+    cache_bytes: int = _whole(64 << 20, 0, 16 << 30, "memory for the bytes of files that are asked for")
+    max_connections: int = _whole(20_000, 1, 1_000_000, "further connections are turned away")
+    full_fetches_per_hour: int = _whole(
+        60, 0, 1_000_000, "per address and feed, by readers that never ask whether it changed; 0 for no limit"
+    )
+    status: Access = _choice("auto", "who may see /-/; auto: this machine, or by token", Access)
+    token: str = _key("", "the token for /-/", "text", otherwise="none")
+    redirects: Redirects = _key(
+        (), "feeds that moved: readers are sent on for good (301)",
+        'a list of texts such as "topics/ai -> topics/machine-learning"', example=("topics/ai -> topics/machines",)
+    )  # fmt: skip
+
+
+class Hub(Table):
+    urls: Urls = _key((), "WebSub hubs that are told of every change", _URLS, example=("https://hub.example/",))
+    allow_networks: Networks = _key(
+        (), "private networks that a hub may be in", 'a list of networks such as "127.0.0.0/8"', example=("10.0.0.0/8",)
+    )
 
 
 class Links(Table):
@@ -314,6 +351,7 @@ class Config(Table):
     feeds: Feeds = _section(Feeds, "what is written")
     state: State = _section(State, "what feedd remembers")
     server: Server = _section(Server, "the built-in web server")
+    hub: Hub = _section(Hub, "push: WebSub")
     links: Links = _section(Links, "link checking")
     log: Log = _section(Log, "what feedd says, on stderr")
 

@@ -18,8 +18,9 @@ from contextlib import ExitStack, contextmanager
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from feedd import bulk, config, errors, files, intake, publish, schedule, serve, settle, store, watch
+from feedd import bulk, config, errors, files, intake, publish, schedule, settle, store, watch
 from feedd.store.sqlite import set_aside
+from feedd.web import assembly
 
 FEW_DOCUMENTS = 1_000  # so many archives are written before the daemon calls itself ready
 RETRY_S = (2.0, 5.0, 10.0)  # after the output or the state could not be written
@@ -88,7 +89,7 @@ def run(settings: config.Config, log: FilteringBoundLogger) -> None:
         life.callback(work.close)
         if settings.server.enabled:
             try:
-                server = serve.Server(settings.server.host, settings.server.port, plan.out, ready.is_set)
+                server = assembly.make(settings, plan, ready.is_set, lambda: watcher.mode, lambda: work.removed)
             except OSError as error:
                 place = f"{settings.server.host}:{settings.server.port}"
                 raise errors.OutputError(f"cannot listen on {place}: {error.strerror}; see [server]") from error
@@ -147,6 +148,7 @@ class Work:
         self._prepared = self._scanned = self._replaced = self._rescan = False
         self._reconciled = True
         self.failure: BaseException | None = None
+        self.removed: frozenset[str] = frozenset()  # feeds that configuration took away
         self._publisher = self._new_publisher(state)
 
     def close(self) -> None:
@@ -230,6 +232,10 @@ class Work:
         self._plan_release()
         more = bool(left) and publisher.rebuild_archives(now=now)
         self._failures = self._failures + 1 if (left and not more) or not self._reconciled else 0
+        if not more and publisher.is_listing_stale():
+            if batch:
+                return True  # when there is nothing better to do, which the next look at the watcher tells
+            publisher.write_listing()
         return more
 
     def _scan(self, reason: str) -> None:
@@ -245,6 +251,7 @@ class Work:
         """A file that cannot be removed holds up no feed; it is tried again."""
         try:
             self._publisher.reconcile()
+            self.removed = self._publisher.list_removed()
             self._reconciled = True
         except errors.OutputError as error:
             self._log.error("the output cannot be written, the last good feeds stay", reason=str(error))

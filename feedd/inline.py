@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from feedd import bulk, errors, files, rebuild
 from feedd.store import Store
@@ -58,6 +59,7 @@ class Inline:
                 self._progress("feeds", 0)
             while ahead:
                 finish_one()
+            self._make_pages(store, done, replaced, written)
         self.sync(written)
         return done
 
@@ -76,6 +78,22 @@ class Inline:
         except errors.OutputError as failure:
             begun.error = str(failure)
         return begun
+
+    def _make_pages(
+        self, store: Store, done: list[bulk.Done], replaced: files.Replaced, written: list[str]
+    ) -> None:
+        """The pages of live feeds that could be written; readers of feeds do not wait for them."""
+        for number, each in enumerate(done):
+            if each.page or each.error or not self._plan.settings.pages:
+                continue
+            file = rebuild.build_page(store, self._plan.settings, self._cache, each.feed_id)
+            try:
+                written += rebuild.write_file(
+                    self._plan.out, file, self._plan.settings.encodings, replaced=replaced
+                )
+            except errors.OutputError as failure:
+                done[number] = replace(each, error=str(failure))
+            self._progress("feeds", 0)
 
     def _finish(self, begun: _Begun, replaced: files.Replaced, written: list[str]) -> bulk.Done:
         before = len(written)

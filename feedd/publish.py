@@ -24,6 +24,7 @@ MANY_PATHS = 1_500  # from here on, starting worker processes pays
 MANY_DOCUMENTS = 400
 APPLY_AT_ONCE = 4_096  # intakes in one transaction
 ARCHIVES_AT_ONCE = 48  # between two looks at what else there is to do
+_WRITTEN, _STALE = "written", "stale"  # the list of feeds: as it should be; as it should be but for counts and times
 UNKNOWN_CAUSE = "first scan, configuration, or an earlier run"
 PARSE_VERSION = "1"  # a new meaning of what files say is a new version, and reads all of them again
 
@@ -271,9 +272,11 @@ class Publisher:
             feed = feeds[document.feed_id]
             if feed.slug is not None:
                 base = site.base_path(feed.kind, feed.slug, document.page)
-                for fmt in site.formats_of(settings, feed.kind, feed.key, document.page):
+                endings: list[str] = [*site.formats_of(settings, feed.kind, feed.key, document.page)]
+                endings += ["html"] if settings.pages and not document.page else []
+                for ending in endings:
                     for suffix in suffixes:
-                        wanted[f"{base}.{fmt}{suffix}"] = (document.feed_id, document.page)
+                        wanted[f"{base}.{ending}{suffix}"] = (document.feed_id, document.page)
         present = set(catalog.list_own(self.plan.out))
         missing = {owner for path in wanted.keys() - present if (owner := wanted[path])}
         with self.store.transaction():
@@ -283,6 +286,12 @@ class Publisher:
             files.remove(os.path.join(self.plan.out, path))
         if strays:
             self._log.info("files removed", count=len(strays), first=strays[0], cause="no feed is to have them")
+
+    def list_removed(self) -> frozenset[str]:
+        """Feeds that are known and that configuration took away, as `site.base_path` names them."""
+        live = {document.feed_id for document in self.store.list_documents(page=0)}
+        feeds = self.store.list_feeds()
+        return frozenset(site.base_path(f.kind, f.slug) for f in feeds if f.slug is not None and f.id not in live)
 
     def rebuild(self, *, now: int, archives: bool = True) -> int:
         """Writes every document that is not as the state says; returns how many are left (archives, failed ones).
@@ -300,7 +309,7 @@ class Publisher:
             self._rebuild_in_bulk(dirty, now=now, archives=archives)
         else:
             self._rebuild_here(dirty, now=now)
-        self._write_listing()
+        self._write_listing(stale=archives)
         self._dismiss()
         while archives and self.rebuild_archives(now=now):
             pass
@@ -355,6 +364,8 @@ class Publisher:
             )
             for d in failed:
                 self.store.mark_failed(d.feed_id, d.page, d.error)
+            if any(d.changed and not d.page for d in written) and self.store.find_meta("listing") == _WRITTEN:
+                self.store.put_meta("listing", _STALE)
         for d in failed:
             self._log.error("feed not written, the last good one stays", feed=d.base, reason=d.error)
         for d in written:
@@ -378,14 +389,25 @@ class Publisher:
                 slugs = site.assign_slugs(kind, ids, self.store.list_slugs(kind))
                 self.store.put_slugs((ids[key], slug) for key, slug in slugs.items())
 
-    def _write_listing(self) -> None:
-        """The OPML list and the index page, when a feed was made, removed or renamed."""
-        if self.store.find_meta("listing") == "written" and catalog.is_written(self.plan.out, self.plan.settings):
+    def is_listing_stale(self) -> bool:
+        """Whether `write_listing` has something to do."""
+        return self.store.find_meta("listing") != _WRITTEN
+
+    def write_listing(self) -> None:
+        """The OPML list and the index page with its counts, if they are not as the state says. Raises OutputError."""
+        self._write_listing(stale=True)
+
+    def _write_listing(self, *, stale: bool) -> None:
+        """At once when a feed was made, removed or renamed; if only counts and times are stale, when asked for."""
+        said = self.store.find_meta("listing")
+        if said == _STALE and not stale:
+            return
+        if said == _WRITTEN and catalog.is_written(self.plan.out, self.plan.settings):
             return
         for file in catalog.listing(self.store, self.plan.settings):
             self._inline.sync(rebuild.write_file(self.plan.out, file, self.plan.settings.encodings))
         with self.store.transaction():
-            self.store.put_meta("listing", "written")
+            self.store.put_meta("listing", _WRITTEN)
 
 
 def _ref(kind: str, name: str) -> plan.FeedRef:

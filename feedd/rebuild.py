@@ -14,7 +14,7 @@ import brotli
 from isal import igzip_lib
 from msgspec import Struct
 
-from feedd import errors, files, model, plan, render, site
+from feedd import errors, files, model, pages, plan, render, site
 from feedd.store import Store
 
 # Compressing is the most of an edit. A feed of 106 kB takes 0.09 ms by ISA-L at 1 (14.8 kB), 0.39 ms by libdeflate at 4
@@ -45,7 +45,7 @@ class Built(Struct, frozen=True, array_like=True, gc=False):
     error: str = ""
 
 
-Fragments = dict[model.Format, bytes]
+Fragments = Mapping[str, bytes]  # by format, or of a page
 
 
 class FragmentCache:
@@ -93,38 +93,78 @@ def close_pages(store: Store, settings: site.Settings, feed_id: int) -> None:
         store.put_document(feed_id, number, upper, 0)
 
 
+class _View(Struct, frozen=True, gc=False):
+    """What a document shows, as the state has it now."""
+
+    seq: int
+    rows: list[plan.Shown]
+    limit: int
+    options: render.Options
+    formats: tuple[model.Format, ...]
+    head: model.Head
+    updated_us: int
+    base: str
+
+
+def _look(store: Store, settings: site.Settings, feed_id: int, page: int) -> _View:
+    """To be called within one snapshot of the store."""
+    document = store.get_document(feed_id, page)
+    feed = store.get_feed(feed_id)
+    own = settings.of(feed.kind, feed.key)
+    limit = own.limit or settings.limit
+    last, _ = store.last_page(feed_id)
+    if page:
+        below = store.get_document(feed_id, page - 1).bound if page > 1 else -1
+        rows = store.list_window(feed_id, above=-1 if below is None else below, up_to=document.bound, limit=-1)
+    else:
+        rows = store.list_window(feed_id, above=-1, up_to=None, limit=limit)
+    full = own.full_content if own.full_content is not None else settings.full_content
+    options = render.Options(full, f"{settings.public_url}/topics/", own.language or settings.language)
+    updated_us = max([document.updated_us, *(plan.changed_us(row) for row in rows)])
+    head = site.head(
+        settings, kind=feed.kind, key=feed.key, label=feed.label, slug=feed.slug or "", page=page, pages=last,
+        complete=not page and not last and len(rows) <= limit, updated_us=updated_us or _epoch(settings),
+        metadata=store.metadata_of(feed.kind, feed.key),
+    )
+    formats = site.formats_of(settings, feed.kind, feed.key, page)
+    base = site.base_path(feed.kind, feed.slug or "", page)
+    return _View(document.dirty_seq, rows, limit, options, formats, head, updated_us, base)
+
+
 def build(
     store: Store, settings: site.Settings, cache: FragmentCache, feed_id: int, page: int,
     formats: Sequence[model.Format] | None = None,
 ) -> Built:
     """The bytes of a document in its formats (or in `formats` only), from one consistent state of the store."""
     with store.snapshot():
-        document = store.get_document(feed_id, page)
-        feed = store.get_feed(feed_id)
-        own = settings.of(feed.kind, feed.key)
-        limit = own.limit or settings.limit
-        last, _ = store.last_page(feed_id)
-        if page:
-            below = store.get_document(feed_id, page - 1).bound if page > 1 else -1
-            rows = store.list_window(feed_id, above=-1 if below is None else below, up_to=document.bound, limit=-1)
-        else:
-            rows = store.list_window(feed_id, above=-1, up_to=None, limit=limit)
-        full = own.full_content if own.full_content is not None else settings.full_content
-        options = render.Options(full, f"{settings.public_url}/topics/", own.language or settings.language)
-        wanted = [fmt for fmt in site.formats_of(settings, feed.kind, feed.key, page) if not formats or fmt in formats]
-        fragments, error = _fragments(store, settings, cache, rows, options, wanted)
-        updated_us = max([document.updated_us, *(plan.changed_us(row) for row in rows)])
-        head = site.head(
-            settings, kind=feed.kind, key=feed.key, label=feed.label, slug=feed.slug or "", page=page, pages=last,
-            complete=not page and not last and len(rows) <= limit, updated_us=updated_us or _epoch(settings),
-            metadata=store.metadata_of(feed.kind, feed.key),
-        )
-    if not error and not render.is_plain_head(head):
-        error = _flaw(head, wanted)
-    base = site.base_path(feed.kind, feed.slug or "", page)
-    floor = rows[-1].position if not page and len(rows) >= limit else None
-    built = () if error else tuple(File(f"{base}.{f}", data) for f, data in render.documents(head, fragments).items())
-    return Built(feed_id, page, document.dirty_seq, floor, updated_us, len(rows), base, built, error)
+        view = _look(store, settings, feed_id, page)
+        wanted = [fmt for fmt in view.formats if not formats or fmt in formats]
+        fragments, error = _fragments(store, settings, cache, view.rows, view.options, wanted)
+    if not error and not render.is_plain_head(view.head):
+        error = _flaw(view.head, wanted)
+    floor = view.rows[-1].position if not page and len(view.rows) >= view.limit else None
+    documents = {} if error else render.documents(view.head, fragments)
+    built = tuple(File(f"{view.base}.{fmt}", data) for fmt, data in documents.items())
+    return Built(feed_id, page, view.seq, floor, view.updated_us, len(view.rows), view.base, built, error)
+
+
+def build_page(store: Store, settings: site.Settings, cache: FragmentCache, feed_id: int) -> File:
+    """The page for people that shows a live feed's entries."""
+    with store.snapshot():
+        view = _look(store, settings, feed_id, 0)
+        bumped = _bumped(view.rows)
+        keys = [(row.id, row.revision, bumped.get(row.id), view.options, "page") for row in view.rows]
+        found = [cache.find(key) for key in keys]
+        lacking = [n for n, kept in enumerate(found) if kept is None]
+        bodies = store.find_bodies(sorted({view.rows[n].id for n in lacking}))
+        for n in lacking:
+            row = view.rows[n]
+            entry = _entry(store, settings, row, bodies[row.id], bumped.get(row.id, row.updated_us))
+            made = {"page": pages.entry(entry, view.options)}
+            cache.put(keys[n], made)
+            found[n] = made
+    fragments = [kept["page"] for kept in found if kept]
+    return File(f"{view.base}.html", pages.feed_page(view.head, fragments, settings, base=view.base))
 
 
 def _epoch(settings: site.Settings) -> int:
@@ -150,7 +190,7 @@ def _fragments(
         row = rows[n]
         entry = _entry(store, settings, row, bodies[row.id], bumped.get(row.id, row.updated_us))
         parts, plain = render.fragments(entry, formats, options)
-        made = dict(zip(formats, parts, strict=True))
+        made: dict[str, bytes] = dict(zip(formats, parts, strict=True))
         if not plain and (flaw := _flaw(_PROBE, formats, made)):
             error = error or f"{row.entry_path}: {flaw}"
         else:
@@ -170,7 +210,7 @@ _DANGERS = {"SecurityRisk", "SecurityRiskAttr", "DangerousStyleAttr"}
 
 
 def _flaw(
-    head: model.Head, formats: Iterable[model.Format], made: Mapping[model.Format, bytes] | None = None
+    head: model.Head, formats: Iterable[model.Format], made: Mapping[str, bytes] | None = None
 ) -> str:
     """The first error or danger that validators would find in a document of one entry or none; empty without any.
 
@@ -258,12 +298,15 @@ def pack(data: bytes, encodings: Iterable[str]) -> dict[str, bytes]:
     return {encoding: compress(data, encoding) for encoding in encodings}
 
 
-def write_file(root: str, file: File, encodings: Sequence[str]) -> list[str]:
+def write_file(
+    root: str, file: File, encodings: Sequence[str], *, replaced: files.Replaced | None = None
+) -> list[str]:
     """Writes a file if its bytes changed, then its compressed siblings; returns the paths of what was written.
 
     Raises OutputError.
     """
-    return place_siblings(place(root, file), lambda: pack(file.data, encodings), encodings)
+    placed = place(root, file, replaced=replaced)
+    return place_siblings(placed, lambda: pack(file.data, encodings), encodings, replaced=replaced)
 
 
 def _mtime_ns(path: str) -> int | None:

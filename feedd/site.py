@@ -61,6 +61,8 @@ class Settings(Struct, frozen=True):
     full_content: bool = False
     encodings: tuple[str, ...] = ("gzip", "brotli")
     ttl_minutes: int = 60
+    pages: bool = True
+    hubs: tuple[str, ...] = ()
     rules: plan.Rules = plan.Rules()
     feeds: Mapping[tuple[str, str], FeedSettings] = {}
 
@@ -157,6 +159,7 @@ def head(
         prev_urls=urls(previous) if previous else {},
         next_urls=urls(page + 1) if 0 < page < pages else {},
         ttl_minutes=settings.ttl_minutes,
+        hub_urls=() if page else settings.hubs,
     )
 
 

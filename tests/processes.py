@@ -106,7 +106,7 @@ class Site:
     def is_written(self) -> bool:
         """Whether the state says that every document is on disk."""
         with open_store(str(self.state), read_only=True) as state:
-            return state.count_dirty() == 0
+            return state.count_dirty() == 0 and state.find_meta("listing") == "written"
 
     def clean_rebuild(self) -> dict[str, bytes]:
         """What the same state gives when every document is written anew, into an empty folder, in this process."""

@@ -299,10 +299,10 @@ def test_a_url_stays_as_it_was_written(tmp_path: Path, url: str) -> None:
     [
         ("[feeds]\nlimt = 3", "feeds.limt", 'unknown key; did you mean "limit"?'),
         ("limit = 3", "limit", "unknown key here; did you mean feeds.limit?"),
-        ("[server]\nwhatever = 3", "server.whatever", "unknown key; known here: enabled, host, port"),
+        ("[log]\nwhatever = 3", "log.whatever", "unknown key; known here: format, level"),
         ("[feeds.custom.x]\nnot_topic = []", "feeds.custom.x.not_topic", 'unknown key; did you mean "not_topics"?'),
         ("[sites]", "sites", 'unknown key; did you mean "site"?'),
-        ('["a\\nb".c]', '"a\\nb"', "unknown key; known here: site, articles, feeds, state, server, links, log"),
+        ('["a\\nb".c]', '"a\\nb"', "unknown key; known here: site, articles, feeds, state, server, hub, links, log"),
     ],
 )
 def test_an_unknown_key_is_met_with_the_one_that_was_meant(tmp_path: Path, text: str, key: str, said: str) -> None:

@@ -9,21 +9,25 @@ import feedd
 
 PACKAGE = Path(feedd.__file__).parent
 LAYERS = {
-    "core": {"errors", "model", "frontmatter", "yamldata", "text", "html", "parse", "plan", "site", "render", "lint"},
-    "adapters": {"files", "store"},
+    "core": {
+        "errors", "model", "frontmatter", "yamldata", "text", "html", "parse", "plan", "site", "render", "lint",
+        "pages", "guard", "retry",
+    },
+    "adapters": {"files", "store", "connect"},
     "services": {
         "poll", "settle", "watch", "intake", "ingest", "rebuild", "bulk", "inline", "catalog", "publish", "preview",
-        "schedule",
+        "schedule", "notify",
     },
     "edges": {
-        "config", "config_keys", "initialise", "logs", "serve", "report", "daemon", "cli", "__main__", "__init__",
+        "config", "config_keys", "initialise", "logs", "web", "report", "daemon", "cli", "__main__", "__init__",
     },
 }
 ONLY_IN = {  # third-party package -> the modules that may know it
     "apscheduler": {"schedule"}, "watchdog": {"watch"}, "sqlite3": {"store", "preview", "daemon"},
     "feedgen": {"render"}, "yaml": {"yamldata", "frontmatter"}, "pydantic": {"config", "config_keys", "initialise"},
     "click": {"cli", "report"}, "rich": {"cli"}, "brotli": {"rebuild"}, "isal": {"rebuild"}, "nh3": {"html"},
-    "markdown_it": {"html"}, "ftfy": {"text"},
+    "markdown_it": {"html"}, "ftfy": {"text"}, "jinja2": {"pages", "web"},
+    "aiohttp": {"connect", "notify"}, "uvicorn": {"web"}, "httptools": {"web"}, "starlette": {"web"},
 }
 
 

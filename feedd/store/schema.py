@@ -5,6 +5,9 @@ A step is never changed once it has been released: a new need is a new step, wit
 
 from __future__ import annotations
 
+NAME = "feedd.db"
+CHECKPOINT_PAGES = 4_000
+
 VERSION_1 = """
 -- What was true for the whole state: fingerprints of the configuration, whether the first scan is done.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -98,4 +101,25 @@ CREATE INDEX metadata_key ON metadata (kind, key);
 CREATE TABLE change (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, path TEXT NOT NULL, what TEXT NOT NULL);
 """
 
-MIGRATIONS = (VERSION_1,)
+VERSION_2 = """
+-- The bytes of live documents that hubs were told of, or are about to be: whether there is something new to tell.
+CREATE TABLE announced (url TEXT PRIMARY KEY, digest BLOB NOT NULL) WITHOUT ROWID;
+
+-- What WebSub hubs are still to be told. seq counts the changes of a topic while it waits: what was done about one
+-- says nothing of the next. See outbox.Ping.
+CREATE TABLE outbox (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again: an answer may come late
+    hub      TEXT NOT NULL,
+    url      TEXT NOT NULL,
+    feed     TEXT NOT NULL,
+    seq      INTEGER NOT NULL,
+    since_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    next_at  INTEGER NOT NULL,
+    error    TEXT NOT NULL,
+    UNIQUE (hub, url)
+);
+CREATE INDEX outbox_due ON outbox (hub, next_at, id);
+"""
+
+MIGRATIONS = (VERSION_1, VERSION_2)

@@ -12,14 +12,17 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
 from feedd import errors, model, plan
 from feedd.store import schema
+from feedd.store.database import Database
+from feedd.store.outbox import Outbox
 from feedd.store.rows import Document, Feed, FileRow, Problem
 
-NAME = "feedd.db"
+NAME = schema.NAME
 _CHUNK = 500  # SQLite's oldest limit on parameters is 999
 _KNOWN = ", ".join(plan.Known.__struct_fields__)
 _SHOWN = ", ".join(f"a.{name}" for name in plan.Shown.__struct_fields__)
@@ -38,7 +41,8 @@ def open_store(folder: str, *, read_only: bool = False) -> Store:
     if read_only:
         if not os.path.exists(path):
             raise errors.StateError(f"{path}: no state yet; start `feedd run` or `feedd build` first")
-        database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+        address = f"file:{quote(path)}?mode=ro"
+        database = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False)
         store = Store(database, folder, None)
         store.check_version()
         return store
@@ -85,11 +89,12 @@ def set_aside(folder: str, now: int) -> str:
     return aside
 
 
-class Store:
+class Store(Database):
     """Queries over one connection. Verbs: get/find/list/iter read, apply/put/mark/drop write (inside `transaction`)."""
 
     def __init__(self, database: sqlite3.Connection, folder: str, lock: int | None) -> None:
-        self._db, self.folder, self._lock = database, folder, lock
+        super().__init__(database)
+        self.folder, self._lock, self.outbox = folder, lock, Outbox(database)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -99,7 +104,7 @@ class Store:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute("PRAGMA cache_size = -16000")
-        self._db.execute("PRAGMA wal_autocheckpoint = 4000")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {schema.CHECKPOINT_PAGES}")
         for number, step in enumerate(schema.MIGRATIONS[version:], version + 1):
             self._db.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version = {number}; COMMIT")
 
@@ -119,7 +124,7 @@ class Store:
 
     def close(self) -> None:
         """Lets go of the file and of the lock; nothing happens the second time."""
-        self._db.close()
+        super().close()
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
@@ -129,27 +134,6 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All of the writes inside, or none."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            if self._db.in_transaction:  # SQLite may have rolled back by itself: full disk
-                self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
-    @contextlib.contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """Reads inside see one state."""
-        self._db.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self._db.execute("COMMIT")
 
     # -- meta ------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import build, burst, corpus, edit, growth, replay, sites, start
+from tests.bench import build, burst, corpus, edit, growth, replay, sites, start, web
 
 _BENCHMARKS: dict[str, Callable[[sites.Workshop, argparse.Namespace], None]] = {
     "build": lambda workshop, options: build.run(workshop, options.articles),
@@ -22,6 +22,7 @@ _BENCHMARKS: dict[str, Callable[[sites.Workshop, argparse.Namespace], None]] = {
     "edit": lambda workshop, options: edit.run(workshop, sorted({min(1000, options.articles), options.articles})),
     "rename": lambda workshop, options: burst.run(workshop, min(20_000, options.articles)),
     "replay": lambda workshop, options: replay.run(workshop, articles=min(300, options.articles), commits=1000),
+    "web": lambda workshop, options: web.run(workshop, min(1000, options.articles)),
     "growth": lambda workshop, options: growth.run(
         workshop, sorted({options.articles // 10, options.articles, *([1_000_000] if options.million else [])})
     ),

@@ -61,7 +61,7 @@ class Site:
             process = subprocess.Popen(_feedd(config, "run"), cwd=self.home, env=_ENVIRONMENT, stdout=log, stderr=log)
         try:
             _wait_until_ready(process, port)
-            yield Daemon(process.pid, time.perf_counter() - start)
+            yield Daemon(process.pid, port, time.perf_counter() - start)
         except Exception:
             sys.stderr.write("".join(log_path.read_text(encoding="utf-8").splitlines(keepends=True)[-50:]))
             raise
@@ -75,6 +75,7 @@ class Daemon:
     """A running feedd, and what it took from its start to /readyz."""
 
     pid: int
+    port: int
     ready_s: float
 
 

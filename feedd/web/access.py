@@ -1,0 +1,101 @@
+"""A request for the status -> may it be answered. Pure; called by `status` before anything else is done.
+
+Whoever has the token may look. Without one, only a client on this machine may, of a server that listens to nobody else,
+and that asks by a name that no stranger's DNS can point here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import re
+from collections.abc import Sequence
+from enum import Enum
+
+from msgspec import Struct
+
+# Whatever puts one of these into a request is a proxy: who is behind it may be anybody.
+_PROXIED = frozenset(
+    {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"via"}
+)
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::\d{1,5})?")
+
+
+class Verdict(Enum):
+    """What becomes of a request: answered, asked for the token (401), or told that there is nothing (404)."""
+
+    OPEN = "open"
+    ASK = "ask"
+    HIDDEN = "hidden"
+
+
+class Access(Struct, frozen=True):
+    """`token`: empty where there is none. `loopback_only`: the server listens on loopback, and that may suffice."""
+
+    token: str
+    loopback_only: bool
+
+    def __repr__(self) -> str:
+        """Without the token: values end up in logs."""
+        return f"Access(token={'set' if self.token else 'none'}, loopback_only={self.loopback_only})"
+
+
+def judge(
+    access: Access, client: str, http_version: str, headers: Sequence[tuple[bytes, bytes]], query_token: str | None
+) -> Verdict:
+    """`client`: the address at the other end. `headers`: names in lower case. `query_token`: where one may be given."""
+    if access.token:
+        given = [found for name, value in headers if name == b"authorization" for found in [_credential(value)]]
+        if query_token is not None:
+            given.append(query_token.encode("utf-8", "replace"))
+        if given:
+            secret = access.token.encode()
+            return Verdict.OPEN if all(hmac.compare_digest(one, secret) for one in given) else Verdict.ASK
+    if access.loopback_only and _is_local(client, http_version, headers):
+        return Verdict.OPEN
+    return Verdict.ASK if access.token else Verdict.HIDDEN
+
+
+def local_host(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """The Host header, with its port, if it is a name of this machine's loopback that no DNS decides; else empty.
+
+    A page of a stranger whose name was made to point at 127.0.0.1 (DNS rebinding) still asks by that name.
+    """
+    hosts = [value for name, value in headers if name == b"host"]
+    match = _HOST.fullmatch(hosts[0].decode("latin-1")) if len(hosts) == 1 else None
+    if not match:
+        return ""
+    name = match[1].lower().rstrip(".").strip("[]")
+    return match[0] if name == "localhost" or is_loopback(name) else ""
+
+
+def is_loopback(address: str) -> bool:
+    """127.0.0.0/8, ::1, and the former written as IPv6 (RFC 4291 section 2.5.5.2)."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
+
+
+def _is_local(client: str, http_version: str, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    # HTTP/1.0 is what nginx speaks to what is behind it unless told otherwise, and then it adds none of the headers.
+    if http_version == "1.0" or not is_loopback(client):
+        return False
+    return not any(name in _PROXIED for name, _ in headers) and local_host(headers) != ""
+
+
+def _credential(value: bytes) -> bytes:
+    """The token of `Bearer` (RFC 6750) or the password of `Basic` (RFC 7617); empty for anything else."""
+    scheme, _, rest = value.partition(b" ")
+    if scheme.lower() == b"bearer":
+        return rest.strip()
+    if scheme.lower() == b"basic":
+        try:
+            return base64.b64decode(rest.strip(), validate=True).partition(b":")[2]
+        except binascii.Error:
+            return b""
+    return b""

@@ -1,0 +1,100 @@
+"""Request -> Answer for all that needs no application: health, feeds; and the same as ASGI, before an application.
+
+The fast lane of `protocol` asks `answer` alone; requests that wait for others, or have a body, go through `first`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from feedd.web import http
+from feedd.web.feeds import Feeds
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_HEALTH = ("/readyz", "/livez")
+
+
+class Front:
+    """What is asked before `app`, and whom requests come from. `trusted`: addresses of proxies of ours."""
+
+    def __init__(
+        self, feeds: Feeds | None, app: ASGIApp | None, is_ready: Callable[[], bool],
+        trusted: frozenset[str] = frozenset(),
+    ) -> None:
+        self._feeds, self._is_ready, self._trusted = feeds, is_ready, trusted
+        self.app: ASGIApp = app or nothing_here
+        self.is_held = False
+
+    def answer(self, request: http.Request) -> http.Answer | None:
+        """Health or a file; None for the application's."""
+        if request.path in _HEALTH:
+            return self._health(request)
+        return None if self._feeds is None else self._feeds.answer(request, time.time())
+
+    def hold(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        """Files are looked at once for all requests that one turn of the event loop finds."""
+        self.is_held = True
+        if self._feeds is not None:
+            self._feeds.shelf.hold()
+        call_soon(self._release)
+
+    def _release(self) -> None:
+        self.is_held = False
+        if self._feeds is not None:
+            self._feeds.shelf.release()
+
+    async def first(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI: `answer`, else the application."""
+        answer = self.answer(request_of(scope)) if scope["type"] == "http" else None
+        if answer is None:
+            await self.app(scope, receive, send)
+        else:
+            await send_answer(answer, send)
+
+    def address_of(self, peer: str, headers: dict[bytes, bytes]) -> str:
+        """Who asks: the peer, or what a proxy of ours says."""
+        return http.address_of(peer, headers, self._trusted) if peer in self._trusted else peer
+
+    def _health(self, request: http.Request) -> http.Answer:
+        head_only = request.method == "HEAD"
+        if request.method not in ("GET", "HEAD"):
+            return http.problem(405, headers=((b"allow", b"GET, HEAD"),))
+        if request.path == "/livez" or self._is_ready():
+            body = b"ready\n" if request.path == "/readyz" else b"alive\n"
+            return http.Answer(200, (
+                (b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body)),
+                (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"),
+            ), b"" if head_only else body)
+        return http.problem(
+            503, detail="The first scan is not published yet.", head_only=head_only,
+            headers=((b"cache-control", b"no-store"), (b"retry-after", b"1")),
+        )
+
+
+def request_of(scope: Scope) -> http.Request:
+    """An ASGI scope as a request."""
+    client = scope.get("client")
+    return http.Request(
+        scope["method"], scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1"),
+        http.joined(scope["headers"]), client[0] if client else "",
+    )
+
+
+async def send_answer(answer: http.Answer, send: Send) -> None:
+    """An answer as ASGI events."""
+    await send({"type": "http.response.start", "status": answer.status, "headers": list(answer.headers)})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+
+async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+    """The application where there is none."""
+    if scope["type"] == "http":
+        request = request_of(scope)
+        html = http.wants_html(request.headers)
+        await send_answer(http.problem(404, html=html, head_only=request.method == "HEAD"), send)
