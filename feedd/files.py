@@ -34,6 +34,8 @@ _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLL
 # What opening a path may answer when there is no regular file at it (ENXIO: a socket or a FIFO).
 _NO_SUCH_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENODEV, errno.ENAMETOOLONG})
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE})  # what letting go of replaced files may mend
+
 OnProblem = Callable[[str, str], None]
 
 
@@ -205,8 +207,14 @@ class Replaced:
         return self
 
     def __exit__(self, *_: object) -> None:
-        while self._open:
-            os.close(self._open.pop())
+        self.free()
+
+    def free(self) -> bool:
+        """Lets go of all of them; False if there were none."""
+        kept, self._open = self._open, []
+        for fd in kept:
+            os.close(fd)
+        return bool(kept)
 
 
 def write(path: str, data: bytes, *, mtime_ns: int | None = None, replaced: Replaced | None = None) -> bool:
@@ -221,7 +229,12 @@ def write(path: str, data: bytes, *, mtime_ns: int | None = None, replaced: Repl
     try:
         if old is not None and _holds(old, data):
             return False
-        _replace(path, data, mtime_ns)
+        try:
+            _replace(path, data, mtime_ns)
+        except OSError as error:
+            if error.errno not in _NO_ROOM or replaced is None or not replaced.free():
+                raise
+            _replace(path, data, mtime_ns)
         if replaced is not None and old is not None:
             replaced.keep(old)
             old = None

@@ -417,6 +417,21 @@ def test_what_was_replaced_stays_open_for_a_while(root: Path) -> None:
     assert Path(path).read_bytes() == b"4"
 
 
+def test_what_was_replaced_is_let_go_where_room_runs_out(root: Path) -> None:
+    path = str(root / "feed")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with files.Replaced() as replaced:
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + 6, before[1]))
+        try:
+            for number in range(20):
+                assert files.write(path, b"%d" % number, replaced=replaced)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert Path(path).read_bytes() == b"19"
+
+
 def test_date(root: Path) -> None:
     path = put(root / "feed", "x")
     files.date(str(path), NOW_NS)

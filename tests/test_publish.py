@@ -576,6 +576,7 @@ def test_an_edit_reads_no_table_from_end_to_end(room: Newsroom) -> None:
     room.publisher.rebuild(now=room.now, archives=False)
     room.store.next_release()
     room.store._db.set_trace_callback(None)
+    room.publisher.write_listing()
     scans = set()
     for statement in said:
         if statement.startswith("SELECT"):
