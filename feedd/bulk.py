@@ -46,7 +46,10 @@ class Task(Struct, frozen=True, array_like=True):
 
 
 class Done(Struct, frozen=True, array_like=True):
-    """A document that was dealt with. `changed`: some byte of it is new. `error`: nothing of it counts as written."""
+    """A document that was dealt with. `changed`: some byte of it is new. `error`: nothing of it counts as written.
+
+    `digests` are of a live document's formats, where hubs are to be told of changes.
+    """
 
     feed_id: int
     page: int
@@ -55,9 +58,10 @@ class Done(Struct, frozen=True, array_like=True):
     updated_us: int
     entries: int
     base: str
-    bytes: int
+    size: int
     changed: bool
     error: str
+    digests: tuple[tuple[model.Format, bytes], ...] = ()
 
 
 class Workers:
@@ -105,12 +109,13 @@ def _batches(values: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def done_of(built: rebuild.Built, *, changed: bool, error: str) -> Done:
-    """What is left of a document when its files are written."""
+def done_of(built: rebuild.Built, *, changed: bool, error: str, hubs: bool) -> Done:
+    """What is left of a document when its files are written. `hubs`: whether there are any."""
     size = sum(len(file.data) for file in built.files)
+    digests = rebuild.digests(built) if hubs and not built.page and not error else ()
     return Done(
         built.feed_id, built.page, built.seq, built.floor, built.updated_us, built.entries, built.base, size, changed,
-        error,
+        error, digests,
     )
 
 
@@ -129,7 +134,7 @@ def make(store: Store, plan: Plan, cache: rebuild.FragmentCache, task: Task) -> 
                 changed = changed or bool(written)
         except errors.OutputError as failed:
             error = str(failed)
-        out.append(done_of(built, changed=changed, error=error))
+        out.append(done_of(built, changed=changed, error=error, hubs=bool(plan.settings.hubs)))
     return out
 
 

@@ -37,6 +37,15 @@ def listing(store: Store, settings: site.Settings) -> tuple[rebuild.File, ...]:
     return tuple(rebuild.File(name, data) for name, data in (found | pages.ASSETS).items())
 
 
+def list_removed(store: Store) -> frozenset[str]:
+    """Feeds that are known and that configuration took away, as `site.base_path` names them."""
+    live = {document.feed_id for document in store.list_documents(page=0)}
+    return frozenset(
+        site.base_path(feed.kind, feed.slug) for feed in store.list_feeds()
+        if feed.slug is not None and feed.id not in live
+    )
+
+
 def is_written(out: str, settings: site.Settings) -> bool:
     """Whether the two files and their siblings are there."""
     suffixes = ["", *(rebuild.SUFFIXES[encoding] for encoding in settings.encodings)]

@@ -14,13 +14,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from ipaddress import ip_network
+from random import Random
+from typing import TYPE_CHECKING
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from feedd import bulk, config, errors, files, intake, publish, schedule, settle, store, watch
+from feedd import __version__, bulk, catalog, config, errors, files, intake, publish, schedule, settle, store, watch
 from feedd.store.sqlite import set_aside
 from feedd.web import assembly
+
+if TYPE_CHECKING:
+    from feedd import notify
 
 FEW_DOCUMENTS = 1_000  # so many archives are written before the daemon calls itself ready
 RETRY_S = (2.0, 5.0, 10.0)  # after the output or the state could not be written
@@ -85,8 +91,12 @@ def run(settings: config.Config, log: FilteringBoundLogger) -> None:
             poll_s=settings.articles.poll_interval_s,
         )
         jobs = schedule.Schedule()
-        work = Work(state, plan, log, watcher, jobs, ready, stopping)
+        notifier = _notifier(settings, plan, log)
+        work = Work(state, plan, log, watcher, jobs, ready, stopping, notifier.wake if notifier else lambda: None)
         life.callback(work.close)
+        if notifier:
+            notifier.start()
+            life.callback(notifier.stop)
         if settings.server.enabled:
             try:
                 server = assembly.make(settings, plan, ready.is_set, lambda: watcher.mode, lambda: work.removed)
@@ -115,6 +125,21 @@ def run(settings: config.Config, log: FilteringBoundLogger) -> None:
     log.info("stopped")
 
 
+def _notifier(settings: config.Config, plan: bulk.Plan, log: FilteringBoundLogger) -> notify.Notifier | None:
+    """Who tells the hubs, if there are any."""
+    if not plan.settings.hubs:
+        return None
+    from feedd import notify  # with aiohttp, which takes 20 MB
+
+    def failed(error: BaseException) -> None:
+        log.critical("unexpected error, feedd stops", error=repr(error), exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    agent = f"feedd/{__version__} (+{settings.site.url})"
+    hubs = notify.Hubs(plan.settings.hubs, agent, tuple(map(ip_network, settings.hub.allow_networks)))
+    return notify.Notifier(plan.state_folder, hubs, log, random=Random(), failed=failed)
+
+
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], signal.Signals]]:
     """Yields a function that waits for SIGTERM or SIGINT, whichever thread is given it.
@@ -141,7 +166,9 @@ class Work:
     def __init__(
         self, state: store.Store, plan: bulk.Plan, log: FilteringBoundLogger, watcher: watch.Watcher,
         jobs: schedule.Schedule, ready: threading.Event, stopping: threading.Event,
+        on_news: Callable[[], None],
     ) -> None:
+        self._on_news = on_news
         self._plan, self._log, self._watcher, self._jobs = plan, log, watcher, jobs
         self._ready, self._stopping = ready, stopping
         self._failures = 0
@@ -251,7 +278,7 @@ class Work:
         """A file that cannot be removed holds up no feed; it is tried again."""
         try:
             self._publisher.reconcile()
-            self.removed = self._publisher.list_removed()
+            self.removed = catalog.list_removed(self._publisher.store)
             self._reconciled = True
         except errors.OutputError as error:
             self._log.error("the output cannot be written, the last good feeds stay", reason=str(error))
@@ -272,7 +299,9 @@ class Work:
         self._watcher.ask("new state")
 
     def _new_publisher(self, state: store.Store) -> publish.Publisher:
-        return publish.Publisher(state, self._plan, self._log, settle_ns=50_000_000, progress=self._check)
+        return publish.Publisher(
+            state, self._plan, self._log, settle_ns=50_000_000, progress=self._check, on_news=self._on_news
+        )
 
     def _check(self, _what: str, _count: int) -> None:
         if self._stopping.is_set():

@@ -104,4 +104,6 @@ class Inline:
                 )
         except errors.OutputError as failure:
             begun.error = begun.error or str(failure)
-        return bulk.done_of(begun.built, changed=len(written) > before, error=begun.error)
+        return bulk.done_of(
+            begun.built, changed=len(written) > before, error=begun.error, hubs=bool(self._plan.settings.hubs)
+        )

@@ -5,7 +5,7 @@ Touches no state: `ingest` decides what an Intake means. Runs in the daemon or i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Literal
 
@@ -96,3 +96,23 @@ def take_batch(source: Source, batch: Sequence[Reading], now_ns: int, settle_ns:
 def unpack(data: bytes) -> list[Intake]:
     """The Intakes of `take_batch`."""
     return _decode(data)
+
+
+def readings_of(
+    found: Iterable[Reading | Intake], known: list[Intake]
+) -> Iterator[Reading]:
+    """What must be read; the rest goes to `known`."""
+    for item in found:
+        if isinstance(item, Intake):
+            known.append(item)
+        else:
+            yield item
+
+
+def with_known(known: list[Intake], taken: Iterator[Intake]) -> Iterator[Intake]:
+    """All Intakes; the known ones (gone, mostly) as soon as they are known, so that what was renamed is recognised."""
+    for item in taken:
+        while known:
+            yield known.pop()
+        yield item
+    yield from known

@@ -9,16 +9,17 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from hashlib import blake2b
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from feedd import bulk, catalog, files, inline, intake, plan, rebuild, site
 from feedd import ingest as ingestion
-from feedd.store import FileRow, Store, open_store
+from feedd.store import FileRow, Store, Topic, open_store
 
 MANY_PATHS = 1_500  # from here on, starting worker processes pays
 MANY_DOCUMENTS = 400
@@ -45,18 +46,24 @@ def _quiet(_what: str, _count: int) -> None:
     """Nobody watches the progress."""
 
 
+def _nothing() -> None:
+    """Nobody is to be told."""
+
+
 class Publisher:
     """Keeps the feeds of one folder of articles equal to what they say."""
 
     def __init__(
         self, store: Store, run_plan: bulk.Plan, log: FilteringBoundLogger, *, settle_ns: int,
         progress: inline.Progress = _quiet, parallel: bool = True,
+        on_news: Callable[[], None] = _nothing,
     ) -> None:
         self.store, self.plan, self._log, self._settle_ns, self._progress = store, run_plan, log, settle_ns, progress
         self._parallel = parallel and (os.cpu_count() or 1) > 1
         self._inline = inline.Inline(run_plan, progress)
         self._causes: dict[int, tuple[str, int]] = {}
         self._scanned = False
+        self._on_news = on_news
         self._workers: bulk.Workers | None = None
         self.totals = Totals()
 
@@ -188,9 +195,9 @@ class Publisher:
             rest = (item for part in (ahead, found) for item in part)
             return self._apply(self._take(rest, now_ns, settle_ns), now=now, initial=initial)
         known: list[intake.Intake] = []
-        readings = _readings(itertools.chain(ahead[:], found), known)
+        readings = intake.readings_of(itertools.chain(ahead[:], found), known)
         taken = self._hire().take(readings, now_ns=now_ns, settle_ns=settle_ns)
-        return self._apply(_with(known, taken), now=now, initial=initial)
+        return self._apply(intake.with_known(known, taken), now=now, initial=initial)
 
     def _take(
         self, found: Iterable[intake.Reading | intake.Intake], now_ns: int, settle_ns: int
@@ -287,12 +294,6 @@ class Publisher:
         if strays:
             self._log.info("files removed", count=len(strays), first=strays[0], cause="no feed is to have them")
 
-    def list_removed(self) -> frozenset[str]:
-        """Feeds that are known and that configuration took away, as `site.base_path` names them."""
-        live = {document.feed_id for document in self.store.list_documents(page=0)}
-        feeds = self.store.list_feeds()
-        return frozenset(site.base_path(f.kind, f.slug) for f in feeds if f.slug is not None and f.id not in live)
-
     def rebuild(self, *, now: int, archives: bool = True) -> int:
         """Writes every document that is not as the state says; returns how many are left (archives, failed ones).
 
@@ -329,19 +330,24 @@ class Publisher:
         tasks = [tuple(dirty[start : start + 24]) for start in range(0, len(dirty), 24)]
         workers = self._hire()
         first = [bulk.Task(documents, ("atom", "rss"), siblings=False) for documents in tasks]
-        for _ in workers.make(first):
+        early = set()
+        for done in workers.make(first):
+            early |= {(done.feed_id, done.page)} if done.changed else set()
             self._progress("feeds", 1)
         self._log.info("live feeds are on disk", feeds=len(dirty), formats="atom, rss")
-        self._finish_in_bulk(workers, [bulk.Task(documents) for documents in tasks], now=now)
+        self._finish_in_bulk(workers, [bulk.Task(documents) for documents in tasks], now=now, early=early)
         while archives and (dirty := self.store.list_dirty(live=False, limit=4_096)):
             pages = [tuple(dirty[start : start + 16]) for start in range(0, len(dirty), 16)]
             if not self._finish_in_bulk(workers, [bulk.Task(documents) for documents in pages], now=now):
                 break
 
-    def _finish_in_bulk(self, workers: bulk.Workers, tasks: Sequence[bulk.Task], *, now: int) -> bool:
+    def _finish_in_bulk(
+        self, workers: bulk.Workers, tasks: Sequence[bulk.Task], *, now: int, early: Set[tuple[int, int]] = frozenset()
+    ) -> bool:
+        """`early`: documents of which a part was written before."""
         done = []
         for each in workers.make(tasks):
-            done.append(each)
+            done.append(replace(each, changed=True) if (each.feed_id, each.page) in early else each)
             self._progress("feeds", 0)
         self._sync_all()
         self._finish([d for d in done if not d.error], [d for d in done if d.error], now=now)
@@ -359,13 +365,17 @@ class Publisher:
         """Marks what was written, and says so with its cause."""
         with self.store.transaction():
             self.store.mark_written(
-                (d.feed_id, d.page, d.seq, d.floor, d.updated_us, d.entries, d.bytes, now if d.changed else None)
+                (d.feed_id, d.page, d.seq, d.floor, d.updated_us, d.entries, d.size, now if d.changed else None)
                 for d in written
             )
             for d in failed:
                 self.store.mark_failed(d.feed_id, d.page, d.error)
+            hubs = self.plan.settings.hubs
+            told = self.store.outbox.put_pings(hubs, self._topics(written), now) if hubs else 0
             if any(d.changed and not d.page for d in written) and self.store.find_meta("listing") == _WRITTEN:
                 self.store.put_meta("listing", _STALE)
+        if told:
+            self._on_news()
         for d in failed:
             self._log.error("feed not written, the last good one stays", feed=d.base, reason=d.error)
         for d in written:
@@ -376,8 +386,14 @@ class Publisher:
                 more = f" and {count - 1} more" if count > 1 else ""
                 cause = cause + more if cause else "archive" if d.page else UNKNOWN_CAUSE
                 self._log.log(
-                    10 if d.page else 20, "feed written", feed=d.base, entries=d.entries, bytes=d.bytes, cause=cause
+                    10 if d.page else 20, "feed written", feed=d.base, entries=d.entries, bytes=d.size, cause=cause
                 )
+
+    def _topics(self, written: Sequence[bulk.Done]) -> Iterator[Topic]:
+        """The live documents as hubs know them."""
+        for d in written:
+            for fmt, digest in d.digests:
+                yield Topic(site.document_url(self.plan.settings, d.base, fmt), d.base, digest)
 
     def _name_feeds(self) -> None:
         unnamed = self.store.list_unnamed()
@@ -412,26 +428,6 @@ class Publisher:
 
 def _ref(kind: str, name: str) -> plan.FeedRef:
     return plan.FeedRef("custom" if kind == "custom" else "all", name, name)
-
-
-def _readings(
-    found: Iterable[intake.Reading | intake.Intake], known: list[intake.Intake]
-) -> Iterator[intake.Reading]:
-    """What must be read; the rest goes to `known`."""
-    for item in found:
-        if isinstance(item, intake.Intake):
-            known.append(item)
-        else:
-            yield item
-
-
-def _with(known: list[intake.Intake], taken: Iterator[intake.Intake]) -> Iterator[intake.Intake]:
-    """All Intakes; the known ones (gone, mostly) as soon as they are known, so that what was renamed is recognised."""
-    for item in taken:
-        while known:
-            yield known.pop()
-        yield item
-    yield from known
 
 
 def _gone(row: FileRow, lost_folders: Sequence[str]) -> Iterator[intake.Intake]:

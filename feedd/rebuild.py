@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from hashlib import sha256
 
 import brotli
 from isal import igzip_lib
@@ -314,3 +315,9 @@ def _mtime_ns(path: str) -> int | None:
         return os.stat(path).st_mtime_ns
     except OSError:
         return None
+
+
+def digests(built: Built) -> tuple[tuple[model.Format, bytes], ...]:
+    """What stands for the bytes of a document in each format: whether hubs have something new to hear."""
+    found = {file.path: sha256(file.data).digest()[:16] for file in built.files}
+    return tuple((fmt, found[f"{built.base}.{fmt}"]) for fmt in model.FORMATS if f"{built.base}.{fmt}" in found)

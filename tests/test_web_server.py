@@ -568,6 +568,19 @@ def test_there_are_only_so_many_connections(house: House) -> None:
     assert house.client(to).ask(GET).status == 200
 
 
+def test_a_burst_of_connections_waits_for_none(house: House) -> None:
+    """A SYN that finds the line full is sent again after a second."""
+    to = house.serve(protocol.Limits(connections=1000))
+    began, clients = time.monotonic(), []
+    for _ in range(400):
+        clients.append(house.client(to))
+        assert time.monotonic() - began < 0.9
+        began = time.monotonic()
+    for client in clients:
+        client.send(GET)
+    assert all(client.read().status == 200 for client in clients)
+
+
 def test_idle_connections_make_room_when_it_becomes_narrow(house: House) -> None:
     to = house.serve(protocol.Limits(connections=10, idle_s=60))
     clients = [house.client(to) for _ in range(10)]

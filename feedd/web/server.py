@@ -111,7 +111,7 @@ class Server:
         clock = Clock(loop.time(), time.time())
         state.default_headers = [(b"date", clock.date)]
         factory = partial(Connection, config, state, loop, self._front, limits, clock, _errors_only())
-        listener = await loop.create_server(factory, sock=self._socket)
+        listener = await loop.create_server(factory, sock=self._socket, backlog=_BACKLOG)
         deadlines = (limits.head_s, limits.body_s, limits.idle_s, limits.read_s)
         ticks = loop.create_task(_tick(loop, state, clock, min(0.5, *(seconds / 8 for seconds in deadlines))))
         await self._stopped.wait()
