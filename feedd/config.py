@@ -247,6 +247,8 @@ def _resolve(config: Config, file: Path) -> Config:
 def _conflicts(config: Config, file: Path) -> Iterator[tuple[str, str, str]]:
     """Keys that are right alone and wrong together: the one to change, the other one, and why."""
     articles, feeds, state = config.articles, config.feeds, config.state
+    if config.server.status == "token" and not config.server.token:
+        yield "server.token", "server.status", 'is missing, and server.status is "token": nobody could see /-/'
     if articles.max_wait_ms < articles.settle_ms:
         least = f"at least articles.settle_ms, which is {articles.settle_ms}"
         yield "articles.max_wait_ms", "articles.settle_ms", f"{articles.max_wait_ms} is not allowed; allowed: {least}"

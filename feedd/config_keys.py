@@ -31,6 +31,7 @@ _IS_BASE_URL = re.compile(
 _IS_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*").fullmatch  # RFC 5646, its common shapes
 _IS_FEED_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?").fullmatch  # becomes a file's name
 _IS_REDIRECT = re.compile(r"[a-z0-9][a-z0-9./-]* -> [a-z0-9][a-z0-9./-]*").fullmatch
+_IS_TOKEN = re.compile(r"[!-~]{16,200}").fullmatch
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")  # no XML document or log line takes these
 
 
@@ -64,6 +65,15 @@ def _host(value: str) -> str:
 
 def _network(value: str) -> str:
     return str(ipaddress.ip_network(value))
+
+
+def _address(value: str) -> str:
+    return str(ipaddress.ip_address(value))
+
+
+def _token(value: str) -> str:
+    _check(_IS_TOKEN(value))
+    return value
 
 
 def _redirect(value: str) -> str:
@@ -146,6 +156,9 @@ Network = Annotated[str, AfterValidator(_network)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_as_tuple), AfterValidator(_once)]
 Redirect = Annotated[str, AfterValidator(_redirect)]
 Redirects = Annotated[tuple[Redirect, ...], BeforeValidator(_as_tuple), AfterValidator(_once)]
+Token = Annotated[str, AfterValidator(_token)]
+Address = Annotated[str, AfterValidator(_address)]
+Addresses = Annotated[tuple[Address, ...], BeforeValidator(_as_tuple), AfterValidator(_once)]
 Access = Literal["auto", "token", "off"]
 Watch = Literal["auto", "inotify", "polling"]
 LogFormat = Literal["auto", "console", "json"]
@@ -315,8 +328,15 @@ class Server(Table):
     full_fetches_per_hour: int = _whole(
         60, 0, 1_000_000, "per address and feed, by readers that never ask whether it changed; 0 for no limit"
     )
+    trusted_proxies: Addresses = _key(
+        (), "proxies whose X-Forwarded-For is believed", 'a list of IP addresses such as "127.0.0.1"',
+        example=("127.0.0.1",),
+    )  # fmt: skip
     status: Access = _choice("auto", "who may see /-/; auto: this machine, or by token", Access)
-    token: str = _key("", "the token for /-/", "text", otherwise="none")
+    token: Token = _key(
+        "", "the token for /-/", "16 to 200 printable ASCII characters without spaces", otherwise="none",
+        example="any-long-random-text",
+    )
     redirects: Redirects = _key(
         (), "feeds that moved: readers are sent on for good (301)",
         'a list of texts such as "topics/ai -> topics/machine-learning"', example=("topics/ai -> topics/machines",)

@@ -369,6 +369,8 @@ def test_a_file_that_is_not_there_or_cannot_be_read_is_said_so(tmp_path: Path) -
         ('[feeds]\npath = "pub"\n[state]\npath = "pub"', "state.path", "what lies below feeds.path is published"),
         ('[articles]\npath = "."\n[state]\npath = ".feedd"', "feeds.path", "feedd would read what it wrote"),
         ('[articles]\npath = "."\n[feeds]\npath = ".feedd"', "state.path", "feedd would watch its own state"),
+        ('[server]\nstatus = "token"', "server.token",
+         'is missing, and server.status is "token": nobody could see /-/'),
         ('[articles]\nmax_wait_ms = 10', "articles.max_wait_ms",
          "10 is not allowed; allowed: at least articles.settle_ms, which is 20"),
         ('[feeds.custom.x]\ntopics = ["AI", "B"]\nnot_topics = ["C", "ai"]', "feeds.custom.x.not_topics",

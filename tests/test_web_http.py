@@ -165,6 +165,9 @@ def test_a_head_has_a_line_for_each_header() -> None:
     ("127.0.0.1", b"198.51.100.7, 10.0.0.1", "198.51.100.7"),
     ("127.0.0.1", b"", "127.0.0.1"),
     ("127.0.0.1", b"x" * 60, "127.0.0.1"),
+    ("127.0.0.1", b"203.0.113.9, unknown", "127.0.0.1"),
+    ("127.0.0.1", b"203.0.113.9, unknown, 10.0.0.1", "10.0.0.1"),
+    ("127.0.0.1", b" 2001:DB8::1 ", "2001:db8::1"),
 ])
 def test_only_proxies_of_ours_are_believed(peer: str, forwarded: bytes, address: str) -> None:
     trusted = frozenset(("127.0.0.1", "10.0.0.1"))

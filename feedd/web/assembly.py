@@ -55,7 +55,8 @@ def make(
         )
     files = shelf.Shelf(plan.out, own.cache_bytes)
     limits = protocol.Limits(connections=own.max_connections)
-    return server.Server(own.host, own.port, feeds.Feeds(files, policy, hooks), app, is_ready, limits)
+    trusted = frozenset(own.trusted_proxies)
+    return server.Server(own.host, own.port, feeds.Feeds(files, policy, hooks), app, is_ready, limits, trusted)
 
 
 def whereabouts(redirects: tuple[str, ...], removed: Callable[[], frozenset[str]]) -> Callable[[str], str | None]:

@@ -6,6 +6,7 @@ Pure. Knows neither files nor sockets; called by `feeds` for what to answer and 
 from __future__ import annotations
 
 import calendar
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from email.utils import formatdate
@@ -193,14 +194,16 @@ def wants_html(headers: Mapping[bytes, bytes]) -> bool:
 
 
 def address_of(peer: str, headers: Mapping[bytes, bytes], trusted: frozenset[str]) -> str:
-    """Who asks: the peer, or where it is a proxy of ours, whom it and other proxies of ours say they ask for."""
-    if peer not in trusted:
-        return peer
+    """Who asks: the peer, or where it is a proxy of ours, whom it and other proxies of ours say they ask for.
+
+    Read from the right: each proxy adds whom it saw. What stands left of a stranger, or of no address, is anybody's.
+    """
     for hop in reversed(headers.get(b"x-forwarded-for", b"").split(b",")):
-        address = hop.strip().decode("latin-1")
-        if address and len(address) <= 45:  # as long as an IPv6 address can be
-            peer = address
         if peer not in trusted:
+            break
+        try:
+            peer = str(ipaddress.ip_address(hop.strip().decode("latin-1")))
+        except ValueError:
             break
     return peer
 
