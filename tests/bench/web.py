@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import resource
 import shutil
@@ -159,7 +160,8 @@ def _nginx(site: sites.Site) -> Iterator[int]:
     port, home = _free_port(), site.home / "nginx"
     home.mkdir(exist_ok=True)
     (home / "nginx.conf").write_text(
-        "daemon off; worker_processes 1; pid nginx.pid; error_log error.log crit;\n"
+        f"{'user root; ' if os.getuid() == 0 else ''}daemon off; worker_processes 1; pid nginx.pid;\n"
+        "error_log error.log crit;\n"
         "events { worker_connections 1024; }\n"
         "http { access_log off; keepalive_requests 100000000; open_file_cache max=1000;\n"
         f"types {{ application/atom+xml atom; }} server {{ listen 127.0.0.1:{port}; root {site.feeds}; "
@@ -174,7 +176,7 @@ def _caddy(site: sites.Site) -> Iterator[int]:
     port, home = _free_port(), site.home / "caddy"
     home.mkdir(exist_ok=True)
     (home / "Caddyfile").write_text(
-        "{\n admin off\n auto_https off\n persist_config off\n}\n"
+        "{\n admin off\n auto_https off\n}\n"
         f"http://127.0.0.1:{port} {{\n root * {site.feeds}\n file_server {{\n precompressed gzip\n }}\n}}\n"
     )
     with _process(["caddy", "run", "--config", str(home / "Caddyfile"), "--adapter", "caddyfile"], port):
