@@ -134,7 +134,7 @@ def make(store: Store, plan: Plan, cache: rebuild.FragmentCache, task: Task) -> 
                 changed = changed or bool(written)
         except errors.OutputError as failed:
             error = str(failed)
-        out.append(done_of(built, changed=changed, error=error, hubs=bool(plan.settings.hubs)))
+        out.append(done_of(built, changed=changed, error=error, hubs=bool(plan.settings.advertised_hubs)))
     return out
 
 

@@ -85,6 +85,7 @@ def settings(config: Config) -> site.Settings:
         ttl_minutes=feeds.ttl_minutes,
         pages=feeds.pages,
         hubs=config.hub.urls,
+        own_hub=own.public_url.rstrip("/") + "/hub" if config.hub.enabled else "",
         rules=plan.Rules(
             topics=feeds.topics,
             providers=feeds.providers,
@@ -247,6 +248,8 @@ def _resolve(config: Config, file: Path) -> Config:
 def _conflicts(config: Config, file: Path) -> Iterator[tuple[str, str, str]]:
     """Keys that are right alone and wrong together: the one to change, the other one, and why."""
     articles, feeds, state = config.articles, config.feeds, config.state
+    if config.hub.enabled and not config.server.enabled:
+        yield "hub.enabled", "server.enabled", "true is not allowed: subscribers reach the hub through the server"
     if config.server.status == "token" and not config.server.token:
         yield "server.token", "server.status", 'is missing, and server.status is "token": nobody could see /-/'
     if articles.max_wait_ms < articles.settle_ms:

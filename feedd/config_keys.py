@@ -346,8 +346,12 @@ class Server(Table):
 class Hub(Table):
     urls: Urls = _key((), "WebSub hubs that are told of every change", _URLS, example=("https://hub.example/",))
     allow_networks: Networks = _key(
-        (), "private networks that a hub may be in", 'a list of networks such as "127.0.0.0/8"', example=("10.0.0.0/8",)
-    )
+        (), "private networks that hubs and subscribers may be in", 'a list of networks such as "127.0.0.0/8"',
+        example=("10.0.0.0/8",),
+    )  # fmt: skip
+    enabled: bool = _flag(False, "a hub of its own, for these feeds alone")
+    max_subscriptions: int = _whole(100_000, 1, 1_000_000, "of the hub of its own, in all")
+    lease_days: int = _whole(10, 1, 30, "how long a subscription holds that does not say")
 
 
 class Links(Table):

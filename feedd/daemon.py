@@ -12,21 +12,15 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from ipaddress import ip_network
-from random import Random
-from typing import TYPE_CHECKING
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from feedd import __version__, bulk, catalog, config, errors, files, intake, publish, schedule, settle, store, watch
+from feedd import bulk, catalog, config, errors, files, intake, publish, push, schedule, settle, store, watch
 from feedd.store.sqlite import set_aside
 from feedd.web import assembly
-
-if TYPE_CHECKING:
-    from feedd import notify
 
 FEW_DOCUMENTS = 1_000  # so many archives are written before the daemon calls itself ready
 RETRY_S = (2.0, 5.0, 10.0)  # after the output or the state could not be written
@@ -91,15 +85,15 @@ def run(settings: config.Config, log: FilteringBoundLogger) -> None:
             poll_s=settings.articles.poll_interval_s,
         )
         jobs = schedule.Schedule()
-        notifier = _notifier(settings, plan, log)
-        work = Work(state, plan, log, watcher, jobs, ready, stopping, notifier.wake if notifier else lambda: None)
+        pushed = push.Push(settings, plan, log)
+        work = Work(state, plan, log, watcher, jobs, ready, stopping, pushed.tell)
         life.callback(work.close)
-        if notifier:
-            notifier.start()
-            life.callback(notifier.stop)
+        pushed.start(life)
         if settings.server.enabled:
             try:
-                server = assembly.make(settings, plan, ready.is_set, lambda: watcher.mode, lambda: work.removed)
+                server = assembly.make(
+                    settings, plan, ready.is_set, lambda: watcher.mode, lambda: work.removed, pushed.before
+                )
             except OSError as error:
                 place = f"{settings.server.host}:{settings.server.port}"
                 raise errors.OutputError(f"cannot listen on {place}: {error.strerror}; see [server]") from error
@@ -123,21 +117,6 @@ def run(settings: config.Config, log: FilteringBoundLogger) -> None:
     if work.failure:
         raise work.failure
     log.info("stopped")
-
-
-def _notifier(settings: config.Config, plan: bulk.Plan, log: FilteringBoundLogger) -> notify.Notifier | None:
-    """Who tells the hubs, if there are any."""
-    if not plan.settings.hubs:
-        return None
-    from feedd import notify  # with aiohttp, which takes 20 MB
-
-    def failed(error: BaseException) -> None:
-        log.critical("unexpected error, feedd stops", error=repr(error), exc_info=error)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    agent = f"feedd/{__version__} (+{settings.site.url})"
-    hubs = notify.Hubs(plan.settings.hubs, agent, tuple(map(ip_network, settings.hub.allow_networks)))
-    return notify.Notifier(plan.state_folder, hubs, log, random=Random(), failed=failed)
 
 
 @contextmanager
@@ -166,7 +145,7 @@ class Work:
     def __init__(
         self, state: store.Store, plan: bulk.Plan, log: FilteringBoundLogger, watcher: watch.Watcher,
         jobs: schedule.Schedule, ready: threading.Event, stopping: threading.Event,
-        on_news: Callable[[], None],
+        on_news: Callable[[Sequence[str]], None],
     ) -> None:
         self._on_news = on_news
         self._plan, self._log, self._watcher, self._jobs = plan, log, watcher, jobs

@@ -104,6 +104,5 @@ class Inline:
                 )
         except errors.OutputError as failure:
             begun.error = begun.error or str(failure)
-        return bulk.done_of(
-            begun.built, changed=len(written) > before, error=begun.error, hubs=bool(self._plan.settings.hubs)
-        )
+        hubs = bool(self._plan.settings.advertised_hubs)
+        return bulk.done_of(begun.built, changed=len(written) > before, error=begun.error, hubs=hubs)

@@ -46,7 +46,7 @@ def _quiet(_what: str, _count: int) -> None:
     """Nobody watches the progress."""
 
 
-def _nothing() -> None:
+def _nothing(_topics: Sequence[str]) -> None:
     """Nobody is to be told."""
 
 
@@ -56,7 +56,7 @@ class Publisher:
     def __init__(
         self, store: Store, run_plan: bulk.Plan, log: FilteringBoundLogger, *, settle_ns: int,
         progress: inline.Progress = _quiet, parallel: bool = True,
-        on_news: Callable[[], None] = _nothing,
+        on_news: Callable[[Sequence[str]], None] = _nothing,
     ) -> None:
         self.store, self.plan, self._log, self._settle_ns, self._progress = store, run_plan, log, settle_ns, progress
         self._parallel = parallel and (os.cpu_count() or 1) > 1
@@ -370,12 +370,13 @@ class Publisher:
             )
             for d in failed:
                 self.store.mark_failed(d.feed_id, d.page, d.error)
-            hubs = self.plan.settings.hubs
-            told = self.store.outbox.put_pings(hubs, self._topics(written), now) if hubs else 0
+            topics = list(self._topics(written))
+            if hubs := self.plan.settings.hubs:
+                self.store.outbox.put_pings(hubs, topics, now)
             if any(d.changed and not d.page for d in written) and self.store.find_meta("listing") == _WRITTEN:
                 self.store.put_meta("listing", _STALE)
-        if told:
-            self._on_news()
+        if topics:
+            self._on_news([topic.url for topic in topics])
         for d in failed:
             self._log.error("feed not written, the last good one stays", feed=d.base, reason=d.error)
         for d in written:

@@ -63,8 +63,14 @@ class Settings(Struct, frozen=True):
     ttl_minutes: int = 60
     pages: bool = True
     hubs: tuple[str, ...] = ()
+    own_hub: str = ""
     rules: plan.Rules = plan.Rules()
     feeds: Mapping[tuple[str, str], FeedSettings] = {}
+
+    @property
+    def advertised_hubs(self) -> tuple[str, ...]:
+        """What feeds say: the hubs elsewhere, and the built-in one."""
+        return (*self.hubs, self.own_hub) if self.own_hub else self.hubs
 
     def of(self, kind: str, key: str) -> FeedSettings:
         """What is configured for one feed."""
@@ -159,7 +165,7 @@ def head(
         prev_urls=urls(previous) if previous else {},
         next_urls=urls(page + 1) if 0 < page < pages else {},
         ttl_minutes=settings.ttl_minutes,
-        hub_urls=() if page else settings.hubs,
+        hub_urls=() if page else settings.advertised_hubs,
     )
 
 

@@ -16,18 +16,18 @@ LAYERS = {
     "adapters": {"files", "store", "connect"},
     "services": {
         "poll", "settle", "watch", "intake", "ingest", "rebuild", "bulk", "inline", "catalog", "publish", "preview",
-        "schedule", "notify",
+        "schedule", "notify", "hub",
     },
     "edges": {
-        "config", "config_keys", "initialise", "logs", "web", "report", "daemon", "cli", "__main__", "__init__",
+        "config", "config_keys", "initialise", "logs", "web", "report", "push", "daemon", "cli", "__main__", "__init__",
     },
 }
 ONLY_IN = {  # third-party package -> the modules that may know it
-    "apscheduler": {"schedule"}, "watchdog": {"watch"}, "sqlite3": {"store", "preview", "daemon"},
+    "apscheduler": {"schedule"}, "watchdog": {"watch"}, "sqlite3": {"store", "preview", "daemon", "hub"},
     "feedgen": {"render"}, "yaml": {"yamldata", "frontmatter"}, "pydantic": {"config", "config_keys", "initialise"},
     "click": {"cli", "report"}, "rich": {"cli"}, "brotli": {"rebuild"}, "isal": {"rebuild"}, "nh3": {"html"},
     "markdown_it": {"html"}, "ftfy": {"text"}, "jinja2": {"pages", "web"},
-    "aiohttp": {"connect", "notify"}, "uvicorn": {"web"}, "httptools": {"web"}, "starlette": {"web"},
+    "aiohttp": {"connect", "notify", "hub"}, "uvicorn": {"web"}, "httptools": {"web"}, "starlette": {"web"},
 }
 
 

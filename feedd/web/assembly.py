@@ -10,21 +10,23 @@ import time
 from collections.abc import Callable
 
 from feedd import __version__, bulk, config, site, store
-from feedd.web import access, audience, delta, feeds, http, overview, protocol, server, shelf, status, throttle
+from feedd.web import access, audience, delta, feeds, front, http, overview, protocol, server, shelf, status, throttle
 
 
 def make(
     settings: config.Config, plan: bulk.Plan, is_ready: Callable[[], bool], watch_mode: Callable[[], str],
-    removed: Callable[[], frozenset[str]],
+    removed: Callable[[], frozenset[str]], before: Callable[[front.ASGIApp], front.ASGIApp],
 ) -> server.Server:
     """A server that is bound and not started. Raises OSError where the address cannot be had.
 
-    `removed`: the feeds that configuration took away, as `site.base_path` names them.
+    `removed`: the feeds that configuration took away, as `site.base_path` names them. `before` puts what it likes
+    before the application.
     """
     own = settings.server
     counted = audience.Audience()
     changes = delta.Deltas()
-    slowed = throttle.Throttle(own.full_fetches_per_hour) if own.full_fetches_per_hour else None
+    most = own.full_fetches_per_hour
+    slowed = throttle.Throttle(most, burst=most) if most else None
 
     def seen(request: http.Request, answer: http.Answer, plain_size: int) -> None:
         agent = request.headers.get(b"user-agent", b"").decode("latin-1")
@@ -34,12 +36,12 @@ def make(
         )
 
     def wait_s(address: str, name: str, had_validators: bool, _agent: str, now: float) -> float:
-        return slowed.check(address, name, had_validators, now) if slowed else 0.0
+        return slowed.check(address, name, had_validators, now) if slowed is not None else 0.0
 
     policy = feeds.Policy(
-        plan.settings.public_url, own.max_age_s, plan.settings.hubs, whereabouts(own.redirects, removed)
+        plan.settings.public_url, own.max_age_s, plan.settings.advertised_hubs, whereabouts(own.redirects, removed)
     )
-    hooks = feeds.Hooks(noted=changes.note, delta=changes.answer, throttle=wait_s if slowed else None, seen=seen)
+    hooks = feeds.Hooks(noted=changes.note, delta=changes.answer, throttle=wait_s if most else None, seen=seen)
     started_at = int(time.time())
 
     def about() -> overview.About:
@@ -47,7 +49,7 @@ def make(
             __version__, os.getpid(), watch_mode(), is_ready(), started_at, plan.source.root, plan.out
         )
 
-    app = None
+    app: front.ASGIApp = front.nothing_here
     if own.status != "off":
         app = status.status_app(
             lambda: store.open_store(plan.state_folder, read_only=True), counted, about, settings=plan.settings,
@@ -56,7 +58,7 @@ def make(
     files = shelf.Shelf(plan.out, own.cache_bytes)
     limits = protocol.Limits(connections=own.max_connections)
     trusted = frozenset(own.trusted_proxies)
-    return server.Server(own.host, own.port, feeds.Feeds(files, policy, hooks), app, is_ready, limits, trusted)
+    return server.Server(own.host, own.port, feeds.Feeds(files, policy, hooks), before(app), is_ready, limits, trusted)
 
 
 def whereabouts(redirects: tuple[str, ...], removed: Callable[[], frozenset[str]]) -> Callable[[str], str | None]:

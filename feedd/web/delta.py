@@ -18,6 +18,8 @@ from msgspec.structs import replace
 from feedd import model
 from feedd.web import http
 
+# Programs whose parser (feedparser) asks for deltas, and that take its 226 for an error: they would never see news.
+MISTAKEN = (b"rss2email/",)
 _DIGEST_SIZE = 16
 _CDATA, _CDATA_END = b"<![CDATA[", b"]]>"
 _ITEMS = b',\n"items":[\n'

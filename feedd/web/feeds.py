@@ -34,6 +34,10 @@ CSP = (
     b"form-action 'none'; frame-ancestors 'none'"
 )
 _AROUND_S = 1.0  # links to the other formats may be so much behind
+# A file may change again within the second of its Last-Modified, which then says nothing (RFC 9110 section 8.8.2.2);
+# libcurl (newsboat) even drops the body of a 200 whose date is the one that it has. The rest is how far file systems'
+# clocks are behind.
+_SECOND_S = 1.1
 _PREPARED = 4096  # heads kept, of about 2 kB each
 _REPLACED = 5  # times that a file may be replaced between its stat and its bytes, for one request
 
@@ -84,6 +88,7 @@ class _Prepared(Struct, frozen=True, gc=False):
     facts: shelf.Facts
     around: _Around
     looked_at: float
+    dated: bool
     headers: http.Headers
     head: bytes
     unmodified: http.Answer
@@ -164,18 +169,18 @@ class Feeds:
     def _prepare(self, name: str, facts: shelf.Facts, page: bool, now: float) -> _Prepared:
         key = (facts.name, page)
         old = self._prepared.get(key)
-        around = self._look_around(name)
-        if old is not None and old.facts is facts and old.around == around:
+        around, dated = self._look_around(name), not 0 <= now - facts.mtime_s < _SECOND_S
+        if old is not None and old.facts is facts and (old.around, old.dated) == (around, dated):
             headers, head, unmodified = old.headers, old.head, old.unmodified
         else:
             if old is None or old.facts is not facts:
                 self._note(name, page)
-            headers = self._headers(name, facts, page, around)
+            headers = self._headers(name, facts, page, around, dated)
             head = http.head_of(200, headers)
             # RFC 9110 section 15.4.5: without what describes a body that is not there.
             brief = tuple(header for header in headers if not header[0].startswith(b"content-") or header[0] == _PLACE)
             unmodified = http.Answer(304, brief, b"", http.head_of(304, brief))
-        prepared = _Prepared(facts, around, now, headers, head, unmodified)
+        prepared = _Prepared(facts, around, now, dated, headers, head, unmodified)
         self._prepared[key] = prepared
         self._prepared.move_to_end(key)
         if len(self._prepared) > _PREPARED:
@@ -193,7 +198,7 @@ class Feeds:
             return _Around((), False)
         return _Around(tuple(x for x in FORMATS if f"{base}{x}" != name and self.shelf.exists(base + x)), False)
 
-    def _headers(self, name: str, facts: shelf.Facts, page: bool, around: _Around) -> http.Headers:
+    def _headers(self, name: str, facts: shelf.Facts, page: bool, around: _Around, dated: bool) -> http.Headers:
         suffix = "." + name.rpartition(".")[2]
         is_page = page or suffix == ".html"
         live = suffix in FEEDS and not _is_archive(name)
@@ -203,8 +208,10 @@ class Feeds:
         ]
         if coding:
             headers.append((b"content-encoding", coding.encode()))
+        headers.append((b"etag", facts.etag))
+        if dated:
+            headers.append((b"last-modified", http.http_date(facts.mtime_s)))
         headers += [
-            (b"etag", facts.etag), (b"last-modified", http.http_date(facts.mtime_s)),
             (b"cache-control", self._cache_control(name, is_page, around)),
             (b"vary", b"Accept-Encoding, Accept, Sec-Fetch-Dest" if page or (live and ".html" in around.formats)
              else b"Accept-Encoding"),
@@ -253,6 +260,8 @@ class Feeds:
         if self._hooks.delta is None or format_ is None or not etags:
             return None
         if not delta.wants_feed_delta(request.headers.items()):
+            return None
+        if request.headers.get(b"user-agent", b"").startswith(delta.MISTAKEN):
             return None
         plain = self.shelf.look(name)
         data = None if plain is None else self.shelf.read(plain)
