@@ -250,8 +250,9 @@ class Publisher:
         rules = self.plan.source.rules
         wanted = {"all": True, "topic": rules.topics, "provider": rules.providers, "category": rules.categories}
         custom = {name for name, _ in rules.custom}
+        live = {document.feed_id for document in self.store.list_documents(page=0)}
         for feed in self.store.list_feeds():
-            if not wanted.get(feed.kind, feed.key in custom):
+            if feed.id in live and not wanted.get(feed.kind, feed.key in custom):
                 self._log.info("feed removed", kind=feed.kind, feed=feed.key, cause="configuration")
                 self.store.drop_feed(feed.id)
                 self.store.put_meta("listing", "")

@@ -1,4 +1,4 @@
-"""What a feed is called and where it lives: slugs, files, URLs, heads, the OPML list and the index page.
+"""What a feed is called and where it lives: slugs, files, URLs, heads, and the OPML list.
 
 Pure: names and settings in, values out; called by `rebuild` and `catalog`. Does not know entries.
 """
@@ -200,59 +200,3 @@ def opml(settings: Settings, feeds: Iterable[Listed]) -> bytes:
             )
         lines.append("</outline>")
     return "\n".join([*lines, "</body>", "</opml>", ""]).encode()
-
-
-def index_page(settings: Settings, feeds: Iterable[Listed]) -> bytes:
-    """The page that names every feed, for people and for readers that are given only the site's address."""
-    groups = _grouped(feeds)
-    main = [*groups.get(GROUP_TITLES["all"], []), *groups.get(GROUP_TITLES["custom"], [])]
-    links = [
-        f'<link rel="alternate" type="{MEDIA_TYPES[fmt]}" title="{escape(feed.title)} ({FORMAT_NAMES[fmt]})" '
-        f'href="{escape(url)}">'
-        for feed in main for fmt, url in feed.urls.items()
-    ]
-    sections = []
-    for group, members in groups.items():
-        rows = [
-            f"<li><span>{escape(feed.name)}</span> "
-            + " ".join(
-                f'<a type="{MEDIA_TYPES[fmt]}" href="{escape(url)}">{FORMAT_NAMES[fmt]}</a>'
-                for fmt, url in feed.urls.items()
-            )
-            + "</li>"
-            for feed in members
-        ]
-        sections.append(f"<section><h2>{escape(group)}</h2>\n<ul>\n" + "\n".join(rows) + "\n</ul></section>")
-    return _PAGE.format(
-        language=escape(settings.language), title=escape(settings.title), description=escape(settings.description),
-        links="\n".join(links), sections="\n".join(sections), opml=escape(settings.public_url) + "/feeds.opml",
-    ).encode()
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="{language}">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="description" content="{description}">
-<title>{title}: feeds</title>
-{links}
-<style>
-:root {{ color-scheme: light dark; font: 100%/1.5 system-ui, sans-serif; }}
-body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-ul {{ list-style: none; padding: 0; columns: 20rem auto; column-gap: 3rem; }}
-li {{ display: flex; gap: .75rem; padding: .2rem 0; break-inside: avoid; }}
-li span {{ flex: 1; overflow-wrap: anywhere; }}
-</style>
-</head>
-<body>
-<header><h1>{title}</h1>
-<p>{description}</p>
-<p>Subscribe to any of these with a feed reader, or take <a type="text/x-opml" href="{opml}">all of them (OPML)</a>.</p>
-</header>
-<main>
-{sections}
-</main>
-</body>
-</html>
-"""

@@ -251,15 +251,25 @@ class Store(Database):
         return [Feed(*row) for row in self._db.execute("SELECT * FROM feed ORDER BY kind, key")]
 
     def find_feed(self, kind: str, key: str) -> int | None:
-        row = self._db.execute("SELECT id FROM feed WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+        query = (
+            "SELECT id FROM feed WHERE kind = ? AND key = ? "
+            "AND EXISTS (SELECT 1 FROM document WHERE feed_id = id AND page = 0)"
+        )
+        row = self._db.execute(query, (kind, key)).fetchone()
         return row[0] if row else None
 
     def get_feed(self, feed_id: int) -> Feed:
         return Feed(*self._db.execute("SELECT * FROM feed WHERE id = ?", (feed_id,)).fetchone())
 
     def put_feed(self, ref: plan.FeedRef) -> int:
-        """A new feed and its live document, to be written."""
-        row = self._db.execute("INSERT INTO feed (kind, key, label) VALUES (?, ?, ?)", (ref.kind, ref.key, ref.label))
+        """A new feed and its live document, to be written. One that was dropped has its slug again, and a new id."""
+        dropped = self._db.execute(
+            "DELETE FROM feed WHERE kind = ? AND key = ? RETURNING slug", (ref.kind, ref.key)
+        ).fetchone()
+        row = self._db.execute(
+            "INSERT INTO feed (kind, key, label, slug) VALUES (?, ?, ?, ?)",
+            (ref.kind, ref.key, ref.label, dropped[0] if dropped else None),
+        )
         feed_id = int(row.lastrowid or 0)
         self.put_document(feed_id, 0, None, 0)
         return feed_id
@@ -286,8 +296,9 @@ class Store(Database):
         self._db.execute("DELETE FROM document WHERE page > 0")
 
     def drop_feed(self, feed_id: int) -> None:
-        for table, key in (("membership", "feed_id"), ("document", "feed_id"), ("feed", "id")):
+        for table, key in (("membership", "feed_id"), ("document", "feed_id")):
             self._db.execute(f"DELETE FROM {table} WHERE {key} = ?", (feed_id,))
+        self._db.execute("DELETE FROM feed WHERE id = ? AND slug IS NULL", (feed_id,))
 
     def put_document(self, feed_id: int, page: int, bound: int | None, updated_us: int) -> None:
         """A new document, to be written."""
@@ -422,7 +433,7 @@ class Store(Database):
         queries = {
             "files": "file", "articles": "article WHERE path IS NOT NULL",
             "entries": "article WHERE position IS NOT NULL", "held": "article WHERE release_at IS NOT NULL",
-            "feeds": "feed", "archives": "document WHERE page > 0", "problems": "problem",
+            "feeds": "document WHERE page = 0", "archives": "document WHERE page > 0", "problems": "problem",
         }
         return {name: int(self._db.execute(f"SELECT count(*) FROM {q}").fetchone()[0]) for name, q in queries.items()}
 

@@ -40,7 +40,8 @@ class Site:
         path.write_text(
             '[site]\ntitle = "Example News"\nurl = "https://news.example"\npublic_url = "https://feeds.example"\n'
             f'[articles]\npath = "{self.articles}"\nsettle_ms = {settle_ms}\n'
-            f'[feeds]\npath = "feeds"\n[state]\npath = "state"\n[server]\nport = {port}\n[links]\nenabled = false\n',
+            f'[feeds]\npath = "feeds"\n[state]\npath = "state"\n[server]\nport = {port}\n'
+            "full_fetches_per_hour = 0\n[links]\nenabled = false\n",
             encoding="utf-8",
         )
         return path
