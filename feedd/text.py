@@ -33,7 +33,7 @@ _ELEMENTS = _INLINE | frozenset(
 )
 _HIDDEN = re.compile(r"<(script|style)\b[^<>]*>(?:[^<]|<(?!/?\1\b))*</\1\s*>", re.IGNORECASE)
 _COMMENT = re.compile(r"<!--(?:[^<]|<(?!!--))*?-->|<!doctype\b[^<>]*>|<!\[CDATA\[|\]\]>", re.IGNORECASE)
-_TAG = re.compile(r"""</?([a-zA-Z][a-zA-Z0-9]*)(?=[\s/>])(?:[^<>"']|"[^"<]*"|'[^'<]*')*+>""")
+_TAG = re.compile(r"""</?([a-zA-Z][a-zA-Z0-9]*)(?=[\s/>])[^<>"']*+(?:(?:"[^"<]*"|'[^'<]*')[^<>"']*+)*>""")
 _ZEROS = re.compile(r"&#([xX]?)0+(?=[0-9a-fA-F])")
 _NO_CHARACTER = re.compile(r"&#(?:[0-9]{8,}|[xX][0-9a-fA-F]{7,});?")  # int() refuses a few thousand digits
 _AMPERSANDS = re.compile(r"&(?:(?:amp|AMP|#38|#[xX]26);)+")

@@ -55,6 +55,7 @@ def test_after_a_restart_it_is_ready_when_it_has_seen_what_changed_meanwhile(tmp
     (site.articles / "one.md").unlink()
     with site.running() as feedd:
         assert sorted(site.titles()) == ["Three", "Two"]
+        feedd.wait("up to date")
         assert [x["event"] for x in feedd.lines if x["event"] in ("scanned", "up to date")] == ["scanned", "up to date"]
 
 
