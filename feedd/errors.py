@@ -48,3 +48,8 @@ class StateLockedError(StateError):
 
 class OutputError(FeeddError):
     """A feed could not be written: full disk, read-only output. The last good one stays."""
+
+
+def in_words(error: OSError) -> str:
+    """What the system says of an error, to stand within a sentence."""
+    return (error.strerror or str(error)).lower()

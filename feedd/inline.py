@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from msgspec import Struct
 from msgspec.structs import replace
 
-from feedd import bulk, errors, files, rebuild
+from feedd import bulk, errors, outputs, rebuild
 from feedd.store import Store
 
 AHEAD = 24  # documents whose bytes are held until threads have compressed them
@@ -51,7 +51,7 @@ class Inline:
             done.append(self._finish(ahead.popleft(), replaced, written))
             self._progress("feeds", 1)
 
-        with files.Replaced() as replaced:
+        with outputs.Replaced() as replaced:
             for feed_id, page in documents:
                 ahead.append(self._begin(store, feed_id, page, replaced))
                 if len(ahead) > AHEAD:
@@ -65,9 +65,9 @@ class Inline:
 
     def sync(self, paths: Sequence[str]) -> None:
         """Readers have the files already; they count as written when they would survive a power cut, too."""
-        list(self._threads.map(files.sync, [*paths, *sorted({os.path.dirname(path) for path in paths})]))
+        list(self._threads.map(outputs.sync, [*paths, *sorted({os.path.dirname(path) for path in paths})]))
 
-    def _begin(self, store: Store, feed_id: int, page: int, replaced: files.Replaced) -> _Begun:
+    def _begin(self, store: Store, feed_id: int, page: int, replaced: outputs.Replaced) -> _Begun:
         settings = self._plan.settings
         built = rebuild.build(store, settings, self._cache, feed_id, page)
         begun = _Begun(built, [], built.error)
@@ -80,7 +80,7 @@ class Inline:
         return begun
 
     def _make_pages(
-        self, store: Store, done: list[bulk.Done], replaced: files.Replaced, written: list[str]
+        self, store: Store, done: list[bulk.Done], replaced: outputs.Replaced, written: list[str]
     ) -> None:
         """The pages of live feeds that could be written; readers of feeds do not wait for them."""
         for number, each in enumerate(done):
@@ -95,7 +95,7 @@ class Inline:
                 done[number] = replace(each, error=str(failure))
             self._progress("feeds", 0)
 
-    def _finish(self, begun: _Begun, replaced: files.Replaced, written: list[str]) -> bulk.Done:
+    def _finish(self, begun: _Begun, replaced: outputs.Replaced, written: list[str]) -> bulk.Done:
         before = len(written)
         try:
             for placed, packing in begun.placed:

@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from feedd import bulk, catalog, files, inline, intake, plan, rebuild, site
+from feedd import bulk, catalog, files, inline, intake, outputs, plan, rebuild, site
 from feedd import ingest as ingestion
 from feedd.store import FileRow, Store, Topic, open_store
 
@@ -87,7 +87,7 @@ class Publisher:
     def prepare(self, *, now: int) -> None:
         """Whatever an earlier run left half done, or a changed configuration asks for; before the first scan."""
         settings = self.plan.settings
-        files.clean_temporaries(self.plan.out)
+        outputs.clean_temporaries(self.plan.out)
         fingerprint = _fingerprint(settings)
         with self.store.transaction():
             if self.store.find_meta("settings") not in (None, fingerprint):
@@ -291,7 +291,7 @@ class Publisher:
             self.store.mark_dirty((feed_id, page, 0) for feed_id, page in sorted(missing))
         strays = sorted(present - wanted.keys())
         for path in strays:
-            files.remove(os.path.join(self.plan.out, path))
+            outputs.remove(os.path.join(self.plan.out, path))
         if strays:
             self._log.info("files removed", count=len(strays), first=strays[0], cause="no feed is to have them")
 

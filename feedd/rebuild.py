@@ -15,7 +15,7 @@ import brotli
 from isal import igzip_lib
 from msgspec import Struct
 
-from feedd import errors, files, model, pages, plan, render, site
+from feedd import errors, model, outputs, pages, plan, render, site
 from feedd.store import Store
 
 # Compressing is the most of an edit. A feed of 106 kB takes 0.09 ms by ISA-L at 1 (14.8 kB), 0.39 ms by libdeflate at 4
@@ -263,10 +263,10 @@ class Placed(Struct, frozen=True, gc=False):
     mtime_ns: int
 
 
-def place(root: str, file: File, *, replaced: files.Replaced | None = None) -> Placed:
+def place(root: str, file: File, *, replaced: outputs.Replaced | None = None) -> Placed:
     """Writes a file if its bytes changed. Raises OutputError."""
     path = os.path.join(root, file.path)
-    changed = files.write(path, file.data, replaced=replaced)
+    changed = outputs.write(path, file.data, replaced=replaced)
     mtime_ns = _mtime_ns(path)
     if mtime_ns is None:
         raise errors.OutputError(f"{path}: removed by someone else while it was written")
@@ -275,7 +275,7 @@ def place(root: str, file: File, *, replaced: files.Replaced | None = None) -> P
 
 def place_siblings(
     placed: Placed, packed: Callable[[], Mapping[str, bytes]], encodings: Iterable[str], *,
-    replaced: files.Replaced | None = None,
+    replaced: outputs.Replaced | None = None,
 ) -> list[str]:
     """Writes the compressed siblings, if they are not of the file's bytes; returns the paths of all that was written.
 
@@ -287,10 +287,10 @@ def place_siblings(
         path = placed.path + SUFFIXES[encoding]
         if not placed.changed and _mtime_ns(path) == placed.mtime_ns:
             continue
-        if files.write(path, packed()[encoding], mtime_ns=placed.mtime_ns, replaced=replaced):
+        if outputs.write(path, packed()[encoding], mtime_ns=placed.mtime_ns, replaced=replaced):
             written.append(path)
         else:
-            files.date(path, placed.mtime_ns)
+            outputs.date(path, placed.mtime_ns)
     return written
 
 
@@ -300,7 +300,7 @@ def pack(data: bytes, encodings: Iterable[str]) -> dict[str, bytes]:
 
 
 def write_file(
-    root: str, file: File, encodings: Sequence[str], *, replaced: files.Replaced | None = None
+    root: str, file: File, encodings: Sequence[str], *, replaced: outputs.Replaced | None = None
 ) -> list[str]:
     """Writes a file if its bytes changed, then its compressed siblings; returns the paths of what was written.
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedd import errors, files
+from feedd import errors, files, outputs
 
 NOW_NS = 1_700_000_000_000_000_000
 BIG = 1_000_000
@@ -388,16 +388,16 @@ def test_read_of_an_unreadable_file_says_why(root: Path) -> None:
 
 def test_write_makes_the_file_and_its_folders_once(root: Path) -> None:
     path = root / "topics/deep/a.atom"
-    assert files.write(str(path), b"one")
+    assert outputs.write(str(path), b"one")
     first = path.stat()
-    assert not files.write(str(path), b"one", mtime_ns=5)
+    assert not outputs.write(str(path), b"one", mtime_ns=5)
     assert path.stat().st_mtime_ns == first.st_mtime_ns
-    assert files.write(str(path), b"two", mtime_ns=NOW_NS)
-    assert files.write(str(path), b"three", mtime_ns=NOW_NS)
+    assert outputs.write(str(path), b"two", mtime_ns=NOW_NS)
+    assert outputs.write(str(path), b"three", mtime_ns=NOW_NS)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == (b"three", NOW_NS)
     assert os.listdir(path.parent) == ["a.atom"]
-    files.sync(str(path))
-    files.sync(str(path.parent))
+    outputs.sync(str(path))
+    outputs.sync(str(path.parent))
 
 
 def test_what_was_replaced_stays_open_for_a_while(root: Path) -> None:
@@ -407,11 +407,11 @@ def test_what_was_replaced_stays_open_for_a_while(root: Path) -> None:
         links = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
         return links.count(f"{path} (deleted)")
 
-    with files.Replaced(limit=2) as replaced:
-        assert files.write(path, b"0", replaced=replaced)
+    with outputs.Replaced(limit=2) as replaced:
+        assert outputs.write(path, b"0", replaced=replaced)
         for number in range(1, 5):
-            assert files.write(path, b"%d" % number, replaced=replaced)
-            assert not files.write(path, b"%d" % number, replaced=replaced)
+            assert outputs.write(path, b"%d" % number, replaced=replaced)
+            assert not outputs.write(path, b"%d" % number, replaced=replaced)
         assert held() == 2
     assert held() == 0
     assert Path(path).read_bytes() == b"4"
@@ -420,13 +420,13 @@ def test_what_was_replaced_stays_open_for_a_while(root: Path) -> None:
 def test_what_was_replaced_is_let_go_where_room_runs_out(root: Path) -> None:
     path = str(root / "feed")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with files.Replaced() as replaced:
+    with outputs.Replaced() as replaced:
         free = os.dup(0)
         os.close(free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (free + 6, before[1]))
         try:
             for number in range(20):
-                assert files.write(path, b"%d" % number, replaced=replaced)
+                assert outputs.write(path, b"%d" % number, replaced=replaced)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
     assert Path(path).read_bytes() == b"19"
@@ -434,16 +434,16 @@ def test_what_was_replaced_is_let_go_where_room_runs_out(root: Path) -> None:
 
 def test_date(root: Path) -> None:
     path = put(root / "feed", "x")
-    files.date(str(path), NOW_NS)
+    outputs.date(str(path), NOW_NS)
     assert path.stat().st_mtime_ns == NOW_NS
     with pytest.raises(errors.OutputError, match="gone: cannot be dated: no such file"):
-        files.date(str(root / "gone"), NOW_NS)
+        outputs.date(str(root / "gone"), NOW_NS)
 
 
 def test_written_files_have_the_mode_of_any_new_file(root: Path) -> None:
     before = os.umask(0o027)
     try:
-        files.write(str(root / "a"), b"")
+        outputs.write(str(root / "a"), b"")
     finally:
         os.umask(before)
     assert stat.S_IMODE((root / "a").stat().st_mode) == 0o640
@@ -452,9 +452,9 @@ def test_written_files_have_the_mode_of_any_new_file(root: Path) -> None:
 def test_write_replaces_a_symlink_and_leaves_its_target(root: Path) -> None:
     target = put(root / "target", "same")
     (root / "feed").symlink_to(target)
-    assert files.write(str(root / "feed"), b"same")
+    assert outputs.write(str(root / "feed"), b"same")
     assert not (root / "feed").is_symlink()
-    assert files.write(str(root / "feed"), b"else")
+    assert outputs.write(str(root / "feed"), b"else")
     assert target.read_text() == "same"
 
 
@@ -462,44 +462,44 @@ def test_write_that_fails_leaves_the_old_file_and_nothing_else(root: Path) -> No
     path = put(root / "feed", "old")
     (root / "folder").mkdir()
     with pytest.raises(errors.OutputError, match=r"folder: cannot be written: is a directory"):
-        files.write(str(root / "folder"), b"new")
+        outputs.write(str(root / "folder"), b"new")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # the next best thing to a full disk
     try:
         with pytest.raises(errors.OutputError, match=r"feed: cannot be written: file too large"):
-            files.write(str(path), b"x" * 5000)
+            outputs.write(str(path), b"x" * 5000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     with pytest.raises(errors.OutputError, match="not a directory"):
-        files.write(str(path / "below"), b"new")
+        outputs.write(str(path / "below"), b"new")
     assert path.read_text() == "old"
     assert sorted(os.listdir(root)) == ["feed", "folder"]
 
 
 def test_sync_of_what_is_gone_is_nothing_and_of_what_cannot_be_synced_says_so(root: Path) -> None:
-    files.sync(str(root / "gone"))
+    outputs.sync(str(root / "gone"))
     with pytest.raises(errors.OutputError, match="cannot be synced: file name too long"):
-        files.sync(str(root / ("x" * 300)))
+        outputs.sync(str(root / ("x" * 300)))
     with pytest.raises(errors.OutputError, match="cannot be synced: invalid argument"):
-        files.sync("/proc/self/mountinfo")
+        outputs.sync("/proc/self/mountinfo")
 
 
 def test_remove_leaves_no_file_or_says_why(root: Path) -> None:
     path = put(root / "feed", "old")
-    files.remove(str(path))
-    files.remove(str(path))
+    outputs.remove(str(path))
+    outputs.remove(str(path))
     assert not path.exists()
     with pytest.raises(errors.OutputError, match="cannot be removed"):
-        files.remove(str(root))
+        outputs.remove(str(root))
 
 
 def test_write_to_a_folder_of_the_working_directory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
-    assert files.write("a", b"1")
-    assert files.write("new/a", b"1")
-    assert files.write("newer/a", b"1")
+    assert outputs.write("a", b"1")
+    assert outputs.write("new/a", b"1")
+    assert outputs.write("newer/a", b"1")
     assert (root / "new/a").read_bytes() == b"1"
 
 
@@ -511,7 +511,7 @@ def test_clean_temporaries_removes_leftovers_and_nothing_else(root: Path) -> Non
     root.chmod(0o777)
     (root / "topics").chmod(0o777)
     with as_other_user():
-        assert files.clean_temporaries(str(root)) == 2
+        assert outputs.clean_temporaries(str(root)) == 2
     (root / "locked").chmod(0o755)
     assert sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir()) == [
         ".feedd-folder/x",
@@ -520,7 +520,7 @@ def test_clean_temporaries_removes_leftovers_and_nothing_else(root: Path) -> Non
         "topics/.feedd-link",
         "topics/a.atom",
     ]
-    assert files.clean_temporaries(str(root / "gone")) == 0
+    assert outputs.clean_temporaries(str(root / "gone")) == 0
 
 
 def test_scan_without_stats_yields_the_same_paths(root: Path) -> None:

@@ -13,7 +13,7 @@ LAYERS = {
         "errors", "model", "frontmatter", "yamldata", "text", "html", "parse", "plan", "site", "render", "lint",
         "pages", "guard", "retry",
     },
-    "adapters": {"files", "store", "connect"},
+    "adapters": {"files", "outputs", "store", "connect"},
     "services": {
         "poll", "settle", "watch", "intake", "ingest", "rebuild", "bulk", "inline", "catalog", "publish", "preview",
         "schedule", "notify", "hub",

@@ -21,7 +21,7 @@ PUBLIC = "https://feeds.example"
 
 
 def put(folder: Path, name: str, data: bytes = b"<feed/>", *, mtime_ns: int = OLD_NS, siblings: bool = False) -> None:
-    """Writes as `files.write` does: another file takes the place of the old one."""
+    """Writes as `outputs.write` does: another file takes the place of the old one."""
     packed = {"": data} | ({".gz": gzip.compress(data, mtime=0), ".br": brotli.compress(data)} if siblings else {})
     for suffix, content in packed.items():
         target = folder / (name + suffix)
