@@ -6,7 +6,6 @@ subscribers: what is to be delivered is what was delivered compared with it. Use
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from feedd import errors
-from feedd.store.database import Database
+from feedd.store.database import Database, move_aside
 
 NAME = "hub.sqlite"
 VERSION_1 = """
@@ -219,9 +218,4 @@ def open_subscriptions(folder: str) -> Subscriptions:
 
 def set_aside(folder: str, now: int) -> str:
     """Moves a torn database out of the way; returns where it is. Subscribers come back when their leases end."""
-    path = os.path.join(folder, NAME)
-    aside = f"{path}.torn-{now}"
-    for suffix in ("", "-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(path + suffix, aside + suffix)
-    return aside
+    return move_aside(os.path.join(folder, NAME), now)

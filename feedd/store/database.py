@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 
@@ -37,3 +38,12 @@ class Database:
     def close(self) -> None:
         """Lets go of the file; nothing happens the second time."""
         self._db.close()
+
+
+def move_aside(path: str, now: int) -> str:
+    """Moves a torn database out of the way, for whoever wants to look at it; returns where it is."""
+    aside = f"{path}.torn-{now}"
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(path + suffix, aside + suffix)
+    return aside

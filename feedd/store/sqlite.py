@@ -18,7 +18,7 @@ import msgspec
 
 from feedd import errors, model, plan
 from feedd.store import schema
-from feedd.store.database import Database
+from feedd.store.database import Database, move_aside
 from feedd.store.outbox import Outbox
 from feedd.store.rows import Document, Feed, FileRow, Problem
 
@@ -81,12 +81,7 @@ def errors_in_words() -> Iterator[None]:
 
 def set_aside(folder: str, now: int) -> str:
     """Moves a torn database out of the way, for whoever wants to look at it; returns where it is."""
-    path = os.path.join(folder, NAME)
-    aside = f"{path}.torn-{now}"
-    for suffix in ("", "-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(path + suffix, aside + suffix)
-    return aside
+    return move_aside(os.path.join(folder, NAME), now)
 
 
 class Store(Database):
