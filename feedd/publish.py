@@ -197,7 +197,8 @@ class Publisher:
         known: list[intake.Intake] = []
         readings = intake.readings_of(itertools.chain(ahead[:], found), known)
         taken = self._hire().take(readings, now_ns=now_ns, settle_ns=settle_ns)
-        return self._apply(intake.with_known(known, taken), now=now, initial=initial)
+        with self.store.loading():
+            return self._apply(intake.with_known(known, taken), now=now, initial=initial)
 
     def _take(
         self, found: Iterable[intake.Reading | intake.Intake], now_ns: int, settle_ns: int
