@@ -64,3 +64,16 @@ need_python() {
     fi
     "$base" "$root/.ci/venv.py" "$root" || fail "Could not make $root/.venv: see above."
 }
+
+# Where there is a Chromium, its tests can run: then .venv gets what they need besides.
+need_browser_tests() {
+    command -v chromium >/dev/null || command -v google-chrome >/dev/null || command -v chromium-browser >/dev/null ||
+        return 0
+    "$python" -c 'import axe_playwright_python, playwright' 2>/dev/null && return
+    set -- install -q --require-hashes -r "$root/.ci/browser.lock"
+    if command -v uv >/dev/null; then
+        uv pip "$@" --python "$python"
+    else
+        "$python" -m pip --disable-pip-version-check "$@"
+    fi || fail "Could not install what the browser's tests need: see above."
+}

@@ -1,5 +1,6 @@
 "use strict";
-// The search box of the index, and buttons that copy the address of a feed. Pages say all there is without either.
+// The search box of the index, buttons that copy the address of a feed, and no holes where pictures did not come. Pages
+// say all there is without any of it.
 
 const said = document.getElementById("said");
 
@@ -95,3 +96,15 @@ document.addEventListener("click", async (event) => {
     said.textContent = "";
   }, 2000);
 });
+
+// --- pictures that did not come ---
+
+function lose(image) {
+  if (image.closest("a.player")) image.classList.add("lost"); // what it says still names the link
+  else (image.closest("figure") ?? image).hidden = true;
+}
+
+for (const image of document.images) {
+  image.addEventListener("error", () => lose(image));
+  if (image.complete && !image.naturalWidth) image.decode().catch(() => lose(image)); // it was faster than this script
+}
