@@ -43,8 +43,8 @@ class Resolver(AbstractResolver):
     threads when the process ends, and would hold up a stop for as long.
     """
 
-    def __init__(self, lookup: Lookup = socket.getaddrinfo) -> None:
-        self._lookup = lookup
+    def __init__(self, lookup: Lookup = socket.getaddrinfo, *, flags: int = socket.AI_ADDRCONFIG) -> None:
+        self._lookup, self._flags = lookup, flags
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -61,7 +61,7 @@ class Resolver(AbstractResolver):
             found: Sequence[AddressInfo] = ()
             failure: Exception | None = None
             try:
-                found = self._lookup(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+                found = self._lookup(host, port, family=family, type=socket.SOCK_STREAM, flags=self._flags)
             except (OSError, UnicodeError) as error:  # UnicodeError: a label that IDNA cannot hold
                 failure = error if isinstance(error, OSError) else OSError(f"{host!r} is no host name")
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile

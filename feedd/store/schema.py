@@ -123,4 +123,17 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_due ON outbox (hub, next_at, id);
 """
 
-MIGRATIONS = (VERSION_1, VERSION_2)
+VERSION_3 = """
+-- Which state this is, for what is kept elsewhere about its articles.
+INSERT INTO meta VALUES ('id', lower(hex(randomblob(8))));
+
+-- Articles whose links may have changed, for link checks to look at.
+CREATE TABLE relinked (seq INTEGER PRIMARY KEY AUTOINCREMENT, article_id INTEGER NOT NULL);
+
+-- What readers see of a link's freshness, by normalised URL. See effects.Mark.
+CREATE TABLE mark (
+    url TEXT PRIMARY KEY, verdict TEXT NOT NULL, since_at INTEGER NOT NULL, target TEXT NOT NULL, changed INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3)

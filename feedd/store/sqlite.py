@@ -19,6 +19,7 @@ import msgspec
 from feedd import errors, model, plan
 from feedd.store import schema
 from feedd.store.database import Database, move_aside
+from feedd.store.marks import Marks
 from feedd.store.outbox import Outbox
 from feedd.store.rows import Document, Feed, FileRow, Problem
 from feedd.store.survey import Survey
@@ -91,7 +92,7 @@ class Store(Database):
     def __init__(self, database: sqlite3.Connection, folder: str, lock: int | None) -> None:
         super().__init__(database)
         self.folder, self._lock = folder, lock
-        self.outbox, self.survey = Outbox(database), Survey(database)
+        self.outbox, self.survey, self.marks = Outbox(database), Survey(database), Marks(database)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -223,6 +224,10 @@ class Store(Database):
     def put_articles(self, rows: Sequence[plan.Known]) -> None:
         marks = ", ".join("?" * len(plan.Known.__struct_fields__))
         self._db.executemany(f"INSERT OR REPLACE INTO article ({_KNOWN}) VALUES ({marks})", map(_values, rows))
+
+    def bump_revisions(self) -> None:
+        """Every entry may show something else than it did."""
+        self._db.execute("UPDATE article SET revision = revision + 1 WHERE position IS NOT NULL")
 
     def put_bodies(self, rows: Iterable[tuple[int, bytes]]) -> None:
         self._db.executemany("INSERT OR REPLACE INTO body VALUES (?, ?)", rows)

@@ -1,7 +1,7 @@
 """What the operator looks at: problems, feeds and hubs in pages, whatever number of them there is.
 
-Reads only, and keeps no more rows than were asked for; called by the status. A row says of a feed what its live document
-does; feeds that have no slug yet were never written, and are none here.
+Reads only, and keeps no more rows than were asked for; called by the status. Of a feed it tells what the live document
+says; feeds that have no slug yet were never written, and are none here.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Survey(Database):
         """Feeds by (kind, slug), from behind `after` on."""
         return self._feeds(
             f"{_ROW} FROM feed f JOIN document d ON d.feed_id = f.id AND d.page = 0 "
-            "WHERE (f.kind, f.slug) > (?, ?) ORDER BY f.kind, f.slug LIMIT ?", *after, limit,
+            "WHERE (f.kind, f.slug) > (?, ?) AND f.slug IS NOT NULL ORDER BY f.kind, f.slug LIMIT ?", *after, limit,
         )
 
     def list_newest(self, limit: int) -> list[LiveFeed]:
