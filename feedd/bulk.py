@@ -1,25 +1,21 @@
 """Large batches on all cores: worker processes that read and parse, and that render and write.
 
 Workers are started for one run and end with it, so that nothing of it stays in memory. They never write to the state:
-what they did goes back to `publish`. Spawned, not forked: the daemon has threads.
+what they did goes back to `publish`.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
 from typing import TypeVar
 
 from msgspec import Struct
 
-from feedd import errors, intake, model, rebuild, site
+from feedd import errors, intake, model, rebuild, site, spawn
 from feedd.store import Store, open_store
 
 AHEAD = 32  # tasks given out for each worker: none runs dry while `publish` is busy with a transaction
@@ -70,13 +66,10 @@ class Workers:
     def __init__(self, plan: Plan) -> None:
         self._count = os.cpu_count() or 1
         self._pool = ProcessPoolExecutor(
-            self._count, mp_context=get_context("spawn"), initializer=_start, initargs=(plan,)
+            self._count, mp_context=spawn.context, initializer=_start, initargs=(plan,)
         )
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-        try:
-            self._pool.submit(_nothing)  # starts all of them; they keep the mask: Ctrl-C is for the one who waits
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with spawn.without_signals():
+            self._pool.submit(_nothing)  # starts all of them
 
     def close(self) -> None:
         """Ends them; what they have not begun is not done."""
@@ -150,20 +143,12 @@ _worker: list[_Worker] = []
 
 
 def _start(plan: Plan) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    spawn.end_with_parent()
     _worker[:] = [_Worker(plan, rebuild.FragmentCache(24 << 20))]
 
 
 def _nothing() -> None:
     """A first task, for workers to be started."""
-
-
-def _end_with_parent() -> None:
-    """The next run must not meet the workers of a killed one. No queue would tell: each worker holds both its ends."""
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _take(work: tuple[Sequence[intake.Reading], int, int]) -> bytes:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from feedd import __version__, errors
+from feedd import __version__, cli_links, errors
 
 if TYPE_CHECKING:  # imported where used: `feedd --help` answers at once
     from structlog.typing import FilteringBoundLogger
@@ -247,3 +247,7 @@ def init(folder: str) -> None:
     click.echo(initialise.describe(findings := initialise.inspect(folder)))
     path = initialise.write_config(folder, findings)
     click.echo(f"{path} is written; next: feedd --config {path} run")
+
+
+cli.add_command(cli_links.check_links)
+cli.add_command(cli_links.links_group)

@@ -21,8 +21,9 @@ from pydantic.fields import FieldInfo
 
 from feedd import plan, site
 from feedd.config_keys import Config as Config
-from feedd.config_keys import CustomFeed, Override, Server, Table, below, extra, toml
+from feedd.config_keys import CustomFeed, Links, Override, Server, Table, below, extra, toml
 from feedd.errors import ConfigError
+from feedd.freshness import effects
 
 Problem = tuple[str, str]
 """A dotted key, and a sentence about it."""
@@ -86,6 +87,7 @@ def settings(config: Config) -> site.Settings:
         pages=feeds.pages,
         hubs=config.hub.urls,
         own_hub=own.public_url.rstrip("/") + "/hub" if config.hub.enabled else "",
+        links=_effects(config.links),
         rules=plan.Rules(
             topics=feeds.topics,
             providers=feeds.providers,
@@ -218,6 +220,23 @@ def _tag_host(site_url: str) -> str:
     return "localhost" if not host or ":" in host else host.rstrip(".")
 
 
+def is_cron(text: str) -> bool:
+    """Whether the five fields name times."""
+    from feedd import schedule  # with APScheduler, for those alone who ask
+
+    try:
+        schedule.cron(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _effects(links: Links) -> effects.Rules | None:
+    if not links.enabled:
+        return None
+    return effects.Rules(dead=links.dead, dead_mark=links.dead_mark, follow_moves=links.follow_moves)
+
+
 def _resolve(config: Config, file: Path) -> Config:
     """Derived defaults filled in, folders absolute: relative ones start at the file's folder."""
     site, feeds, here = config.site, config.feeds, _server_url(config.server)
@@ -241,6 +260,7 @@ def _resolve(config: Config, file: Path) -> Config:
             "articles": config.articles.model_copy(update=placed(config.articles.path)),
             "feeds": feeds.model_copy(update=placed(feeds.path) | own),
             "state": config.state.model_copy(update=placed(config.state.path)),
+            "links": config.links.model_copy(update={"contact": config.links.contact or site.url}),
         }
     )
 
@@ -250,6 +270,8 @@ def _conflicts(config: Config, file: Path) -> Iterator[tuple[str, str, str]]:
     articles, feeds, state = config.articles, config.feeds, config.state
     if config.hub.enabled and not config.server.enabled:
         yield "hub.enabled", "server.enabled", "true is not allowed: subscribers reach the hub through the server"
+    if config.links.cron and not is_cron(config.links.cron):
+        yield "links.cron", "", f"{toml(config.links.cron)} is not allowed; allowed: five fields that name some time"
     if config.server.status == "token" and not config.server.token:
         yield "server.token", "server.status", 'is missing, and server.status is "token": nobody could see /-/'
     if articles.max_wait_ms < articles.settle_ms:

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 
 from feedd import model
+from feedd.freshness import urls
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = rf"{_LABEL}(?:\.{_LABEL})*\.?"
@@ -31,6 +32,8 @@ _IS_BASE_URL = re.compile(
 _IS_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*").fullmatch  # RFC 5646, its common shapes
 _IS_FEED_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?").fullmatch  # becomes a file's name
 _IS_REDIRECT = re.compile(r"[a-z0-9][a-z0-9./-]* -> [a-z0-9][a-z0-9./-]*").fullmatch
+_IS_HEADER = re.compile(r"[A-Za-z0-9-]{1,64}: \$[A-Za-z_][A-Za-z0-9_]{0,64}").fullmatch
+_IS_CRON = re.compile(r"[0-9*/,-]+(?: [0-9*/,-]+){2} [0-9A-Za-z*/,-]+ [0-9A-Za-z*/,-]+").fullmatch
 _IS_TOKEN = re.compile(r"[!-~]{16,200}").fullmatch
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")  # no XML document or log line takes these
 
@@ -78,6 +81,21 @@ def _token(value: str) -> str:
 
 def _redirect(value: str) -> str:
     _check(_IS_REDIRECT(value))
+    return value
+
+
+def _header(value: str) -> str:
+    _check(_IS_HEADER(value))
+    return value
+
+
+def _host_pattern(value: str) -> str:
+    _check(_IS_HOST_NAME(value.removeprefix("*.")))
+    return value.lower()
+
+
+def _cron(value: str) -> str:
+    _check(_IS_CRON(value))
     return value
 
 
@@ -159,6 +177,14 @@ Redirects = Annotated[tuple[Redirect, ...], BeforeValidator(_as_tuple), AfterVal
 Token = Annotated[str, AfterValidator(_token)]
 Address = Annotated[str, AfterValidator(_address)]
 Addresses = Annotated[tuple[Address, ...], BeforeValidator(_as_tuple), AfterValidator(_once)]
+LinkKinds = Annotated[tuple[urls.Kind, ...], BeforeValidator(_as_tuple), AfterValidator(_once), Field(min_length=1)]
+Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], BeforeValidator(_as_tuple), AfterValidator(_once)]
+Header = Annotated[str, AfterValidator(_header)]
+Headers = Annotated[tuple[Header, ...], BeforeValidator(_as_tuple), AfterValidator(_once)]
+HostPattern = Annotated[str, AfterValidator(_host_pattern)]
+Cron = Annotated[str, AfterValidator(_cron)]
+Dead = Literal["keep", "drop", "mark", "archive"]
+HostAction = Literal["check", "skip", "ok"]
 Access = Literal["auto", "token", "off"]
 Watch = Literal["auto", "inotify", "polling"]
 LogFormat = Literal["auto", "console", "json"]
@@ -168,6 +194,7 @@ _LINE = "text that is not blank, on one line"
 _URL = 'an absolute http or https URL in ASCII, without user, query or fragment, such as "https://news.example"'
 _URLS = 'a list of absolute http or https URLs in ASCII, without user, query or fragment'
 _SERVER = "http://host:port of [server]"
+_HEADERS = 'a list of texts such as "X-Api-Key: $HARBOUR_KEY", a header and a variable of the environment'
 _FORMATS = 'a list of at least one of "atom", "rss", "json"'
 _LANGUAGE = 'a language tag such as "en" or "pt-BR"'
 _LIST = "a list of at least one text; for no condition leave the key out"
@@ -354,8 +381,59 @@ class Hub(Table):
     lease_days: int = _whole(10, 1, 30, "how long a subscription holds that does not say")
 
 
+class HostRule(Table):
+    action: HostAction = _choice("check", "skip: never ask; ok: never ask and take it for fresh", HostAction)
+    gap_ms: int | None = _whole(
+        None, 0, 3_600_000, "least time between requests to it", otherwise="links.gap_ms", example=5_000
+    )
+    user_agent: Text = _key(
+        "", "how feedd names itself to it", _LINE, otherwise="links.user_agent", example="feedd for Harbour Post"
+    )
+    headers: Headers = _key(
+        (), "sent with each request, their values taken from the environment", _HEADERS,
+        example=("X-Api-Key: $HARBOUR_KEY",),
+    )  # fmt: skip
+
+
 class Links(Table):
-    enabled: bool = _flag(True, "check the links of articles")
+    enabled: bool = _flag(True, "check whether the links of articles still hold")
+    check: LinkKinds = _key(
+        ("related",), "which links of an article", 'a list of at least one of "related", "own", "amp", "image"'
+    )
+    every_minutes: int = _whole(60, 1, 10_080, "how often links that are due are looked for")
+    cron: Cron = _key(
+        "", "when, instead of links.every_minutes: minute, hour, day, month, weekday in UTC",
+        'five fields of cron such as "15 3 * * *"', otherwise="none", example="15 3 * * *",
+    )  # fmt: skip
+    dead: Dead = _choice("mark", "what feeds make of a related link that is dead", Dead)
+    dead_mark: Text = _key("(dead link)", "stands after the title of a dead link", _LINE)
+    follow_moves: bool = _flag(False, "feeds link to where a related link moved for good")
+    archive: BaseUrl = _key(
+        "https://web.archive.org/web", "a Memento TimeGate (RFC 7089) that is asked for copies of dead links", _URL
+    )
+    user_agent: Text = _key(
+        "", "how feedd names itself to hosts", _LINE, otherwise="feedd, its version, and links.contact",
+        example="Example News link check",
+    )  # fmt: skip
+    contact: BaseUrl = _key(
+        "", "where hosts learn who asks", _URL, otherwise="site.url", example="https://news.example/about"
+    )
+    robots: bool = _flag(True, "ask for nothing that robots.txt forbids")
+    gap_ms: int = _whole(1_000, 0, 3_600_000, "least time between two requests to one host")
+    at_once: int = _whole(64, 1, 1_000, "requests at once, each to another host")
+    max_run_minutes: int = _whole(30, 1, 1_440, "a run ends then; what is left waits for the next")
+    max_run_links: int = _whole(100_000, 1, 10_000_000, "links asked for in one run")
+    max_run_mbytes: int = _whole(1_000, 1, 1_000_000, "megabytes fetched in one run")
+    ports: Ports = _key((), "ports that links may name besides 80 and 443", "a list of port numbers", example=(8080,))
+    allow_networks: Networks = _key(
+        (), "private networks that links may lead to", 'a list of networks such as "127.1.0.0/16"',
+        example=("10.0.0.0/8",),
+    )  # fmt: skip
+    proxy: bool = _flag(False, "use the proxies that the environment names (HTTP_PROXY and others)")
+    host: Mapping[HostPattern, HostRule] = _tables(
+        "how one host is treated, or all below a domain", 'tables [links.host."HOST"], HOST a name or "*.domain"',
+        '"*.harbourpost.example"',
+    )
 
 
 class Log(Table):

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from feedd import bulk, catalog, config, errors, files, intake, publish, push, schedule, settle, store, watch
+from feedd import bulk, catalog, checks, config, errors, files, intake, publish, push, schedule, settle, store, watch
 from feedd.store.sqlite import set_aside
 from feedd.web import assembly
 
@@ -86,9 +86,11 @@ def run(settings: config.Config, log: FilteringBoundLogger) -> None:
         )
         jobs = schedule.Schedule()
         pushed = push.Push(settings, plan, log)
-        work = Work(state, plan, log, watcher, jobs, ready, stopping, pushed.tell)
+        checking = checks.Checks(settings, plan, log, jobs, watcher.wake)
+        work = Work(state, plan, log, watcher, jobs, ready, stopping, pushed.tell, checking)
         life.callback(work.close)
         pushed.start(life)
+        checking.start(life)
         if settings.server.enabled:
             try:
                 server = assembly.make(
@@ -145,12 +147,12 @@ class Work:
     def __init__(
         self, state: store.Store, plan: bulk.Plan, log: FilteringBoundLogger, watcher: watch.Watcher,
         jobs: schedule.Schedule, ready: threading.Event, stopping: threading.Event,
-        on_news: Callable[[Sequence[str]], None],
+        on_news: Callable[[Sequence[str]], None], checking: checks.Checks,
     ) -> None:
-        self._on_news = on_news
+        self._on_news, self._checks = on_news, checking
         self._plan, self._log, self._watcher, self._jobs = plan, log, watcher, jobs
         self._ready, self._stopping = ready, stopping
-        self._failures = 0
+        self._failures = self._edits = 0
         self._prepared = self._scanned = self._replaced = self._rescan = False
         self._reconciled = True
         self.failure: BaseException | None = None
@@ -159,6 +161,7 @@ class Work:
 
     def close(self) -> None:
         """Lets go of the state, when the loop has ended."""
+        self._checks.close()
         self._publisher.close()
         self._publisher.store.close()
 
@@ -229,6 +232,7 @@ class Work:
         if not self._reconciled:
             self._reconcile()
         publisher.release(now=now)
+        self._take_verdicts(now)
         left = publisher.rebuild(now=now, archives=False)
         if not self._ready.is_set() and left <= FEW_DOCUMENTS:
             left = publisher.rebuild(now=now)
@@ -236,6 +240,9 @@ class Work:
             self._ready.set()
             self._log.info("up to date", **publisher.store.count())
         self._plan_release()
+        if publisher.totals.new + publisher.totals.updated > self._edits:
+            self._edits = publisher.totals.new + publisher.totals.updated
+            self._checks.soon()
         more = bool(left) and publisher.rebuild_archives(now=now)
         self._failures = self._failures + 1 if (left and not more) or not self._reconciled else 0
         if not more and publisher.is_listing_stale():
@@ -243,6 +250,14 @@ class Work:
                 return True  # when there is nothing better to do, which the next look at the watcher tells
             publisher.write_listing()
         return more
+
+    def _take_verdicts(self, now: int) -> None:
+        """What link checks found; verdicts that cannot be read hold up no feed."""
+        try:
+            if self._scanned and (links := self._checks.news()):
+                self._publisher.take_verdicts(links, now=now)
+        except errors.StateError as error:
+            self._log.error("what was found of links cannot be read", reason=str(error))
 
     def _scan(self, reason: str) -> None:
         began = time.monotonic()

@@ -7,7 +7,7 @@ for held articles whose time has come, and by nobody else.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -89,10 +89,13 @@ class _Batch:
         return self.new.get(article_id) or self.old[article_id]
 
 
-def apply(store: Store, intakes: Sequence[intake.Intake], *, now: int, initial: bool) -> Report:
+def apply(
+    store: Store, intakes: Sequence[intake.Intake], *, now: int, initial: bool, relink: bool = False
+) -> Report:
     """Brings the state up to what `intakes` say. Their order does not matter: they are taken in that of the paths.
 
-    `initial`: this is the first scan of the folder. Raises sqlite3 errors, with nothing changed.
+    `initial`: this is the first scan of the folder. `relink`: link checks are to hear which articles were touched.
+    Raises sqlite3 errors, with nothing changed.
     """
     ordered = sorted(intakes, key=lambda item: item.path)
     with store.transaction():
@@ -104,6 +107,8 @@ def apply(store: Store, intakes: Sequence[intake.Intake], *, now: int, initial: 
         _identify(store, batch, ordered, rows, feed_ids, now=now, initial=initial)
         events, causes = _settle(store, batch, removed_us=0 if initial else now * 1_000_000)
         _write_files(store, ordered, rows, batch)
+        if relink:
+            store.marks.put_relinked(batch.new)
         if not initial:
             store.put_changes([(now, event.path, event.what) for event in events if event.what != "silent"])
     return Report(
@@ -112,7 +117,7 @@ def apply(store: Store, intakes: Sequence[intake.Intake], *, now: int, initial: 
     )
 
 
-def release(store: Store, rules: plan.Rules, *, now: int) -> Report:
+def release(store: Store, rules: plan.Rules, *, now: int, relink: bool = False) -> Report:
     """Publishes the held articles whose time has come; `rules` say in which feeds."""
     due = store.list_due(now)
     if not due:
@@ -128,6 +133,8 @@ def release(store: Store, rules: plan.Rules, *, now: int) -> Report:
             batch.new[known.id] = _in_feeds(released, plan.feeds_of(bodies[known.id], rules), feed_ids)
         events, causes = _settle(store, batch, removed_us=now * 1_000_000)
         store.put_changes([(now, event.path, "its time has come") for event in events])
+        if relink:
+            store.marks.put_relinked(batch.new)
     return Report(events=tuple(events), causes=causes, listing_changed=feed_ids.made > 0)
 
 
@@ -312,7 +319,7 @@ def _settle(store: Store, batch: _Batch, *, removed_us: int) -> tuple[list[Event
     store.put_bodies(bodies.items())
     store.drop_bodies([i for i, new in batch.new.items() if new.path is None])
     store.apply_memberships(gone_rows, new_rows)
-    _mark(store, marks)
+    mark(store, marks)
     return events, causes
 
 
@@ -393,8 +400,8 @@ def _compare(old: plan.Known | None, new: plan.Known, removed_us: int) -> tuple[
     return Event(path, what, new.title or (old.title if old else ""), new.entry_path), changes
 
 
-def _mark(store: Store, marks: dict[int, dict[int, int]]) -> None:
-    """Marks the documents that show the positions: the live one, archives, or both.
+def mark(store: Store, marks: Mapping[int, Mapping[int, int]], *, archives: bool = True) -> None:
+    """Marks the documents that show the positions (feed id -> position -> change): the live one, archives, or both.
 
     A live feed that awaits its rebuild may show more than it did, so it is marked for anything; but what readers have
     not seen in it does not move its `updated`.
@@ -412,6 +419,8 @@ def _mark(store: Store, marks: dict[int, dict[int, int]]) -> None:
             seen = live.floor is None or place >= live.floor
             if seen or live.dirty_seq != live.built_seq:
                 dirty[feed_id, 0] = max(dirty.get((feed_id, 0), 0), change_us if seen else 0)
+            if not archives:
+                continue
             if place <= last_bound:
                 page = store.find_page(feed_id, place)
                 dirty[feed_id, page or 0] = max(dirty.get((feed_id, page or 0), 0), change_us)

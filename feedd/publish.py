@@ -17,9 +17,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from feedd import bulk, catalog, files, inline, intake, outputs, plan, rebuild, site
+from feedd import bulk, catalog, files, inline, intake, outputs, plan, rebuild, site, verdicts
 from feedd import ingest as ingestion
 from feedd.store import FileRow, Store, Topic, open_store
+from feedd.store.links import Links
 
 MANY_PATHS = 1_500  # from here on, starting worker processes pays
 MANY_DOCUMENTS = 400
@@ -63,7 +64,7 @@ class Publisher:
         self._inline = inline.Inline(run_plan, progress)
         self._causes: dict[int, tuple[str, int]] = {}
         self._scanned = False
-        self._on_news = on_news
+        self._on_news, self._has_links = on_news, run_plan.settings.links is not None
         self._workers: bulk.Workers | None = None
         self.totals = Totals()
 
@@ -97,6 +98,8 @@ class Publisher:
             self.store.put_meta("settings", fingerprint)
             if not settings.archives:
                 self.store.drop_archives()
+            if not self._has_links:
+                self.store.marks.forget_links()
 
     def scan(self, *, now: int, now_ns: int, under: Sequence[str] = ("",)) -> tuple[str, ...]:
         """Compares the folder (or folders below it) with what is known, and ingests what differs.
@@ -142,8 +145,15 @@ class Publisher:
 
     def release(self, *, now: int) -> None:
         """Publishes held articles whose time has come."""
-        report = ingestion.release(self.store, self.plan.source.rules, now=now)
+        report = ingestion.release(self.store, self.plan.source.rules, now=now, relink=self._has_links)
         self._note(report)
+
+    def take_verdicts(self, links: Links, *, now: int) -> None:
+        """What link checks found since it was last asked for. Raises sqlite3 errors."""
+        if rules := self.plan.settings.links:
+            for report in verdicts.apply(self.store, links, rules, now=now):
+                self._note(report)
+                self._progress("links", 0)
 
     def _differences(
         self, under: Sequence[str], *, force: bool, troubles: dict[str, str]
@@ -214,7 +224,9 @@ class Publisher:
         batch: list[intake.Intake] = []
 
         def apply() -> None:
-            report = ingestion.apply(self.store, batch, now=now, initial=initial)
+            report = ingestion.apply(
+                self.store, batch, now=now, initial=initial, relink=self._has_links and not initial
+            )
             unsettled.extend(report.unsettled)
             self._note(report)
             self.totals.files_read += len(batch)

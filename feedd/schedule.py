@@ -9,8 +9,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
 
 Job = Callable[[], object]
+
+
+def cron(fields: str) -> CronTrigger:
+    """The times that five fields of cron name, in UTC. Raises ValueError where they name none."""
+    return CronTrigger.from_crontab(fields, timezone=UTC)
 
 
 class Schedule:
@@ -30,12 +36,16 @@ class Schedule:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
-    def every(self, name: str, interval_s: int, job: Job, *, first_at: int) -> None:
-        """Runs `job` at `first_at` (seconds), and every `interval_s` from then on."""
+    def every(self, name: str, interval_s: int, job: Job, *, first_at: int, jitter_s: int = 0) -> None:
+        """Runs `job` at `first_at` (seconds), and every `interval_s` from then on, sooner or later by the jitter."""
         self._scheduler.add_job(
             job, "interval", seconds=interval_s, next_run_time=datetime.fromtimestamp(first_at, UTC), id=name,
-            name=name, replace_existing=True,
+            name=name, replace_existing=True, jitter=jitter_s or None,
         )
+
+    def when(self, name: str, fields: str, job: Job) -> None:
+        """Runs `job` whenever the five fields of cron say, in UTC. Raises ValueError where they name no time."""
+        self._scheduler.add_job(job, cron(fields), id=name, name=name, replace_existing=True)
 
     def at(self, name: str, when_at: int, job: Job) -> None:
         """Runs `job` once, at `when_at` (seconds), or at once if that is past; takes the place of one of that name."""

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from feedd import model, plan
+from feedd.freshness import effects
 
 FOLDERS: dict[str, str] = {"topic": "topics", "provider": "providers", "category": "categories", "custom": "feeds"}
 ARCHIVES = "archives"
@@ -44,7 +45,8 @@ class FeedSettings(Struct, frozen=True):
 class Settings(Struct, frozen=True):
     """The whole of the configuration that feeds depend on, as plain values. URLs have no trailing slash.
 
-    `tag_host` and `tag_date` are the authority of every id. `feeds` is keyed by (kind, key).
+    `tag_host` and `tag_date` are the authority of every id. `links`: how verdicts on links show, None where links are
+    not checked. `feeds` is keyed by (kind, key).
     """
 
     title: str
@@ -64,6 +66,7 @@ class Settings(Struct, frozen=True):
     pages: bool = True
     hubs: tuple[str, ...] = ()
     own_hub: str = ""
+    links: effects.Rules | None = effects.Rules()
     rules: plan.Rules = plan.Rules()
     feeds: Mapping[tuple[str, str], FeedSettings] = {}
 

@@ -36,6 +36,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "site": {"title": "Example News", "url": "https://news.example", "public_url": "https://feeds.example"},
     "articles": {"settle_ms": 5, "max_wait_ms": 100},
     "server": {"port": 0},
+    "links": {"enabled": False},
     "log": {"format": "json", "level": "debug"},
 }
 

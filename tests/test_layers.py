@@ -11,23 +11,24 @@ PACKAGE = Path(feedd.__file__).parent
 LAYERS = {
     "core": {
         "errors", "model", "frontmatter", "yamldata", "text", "html", "parse", "plan", "site", "render", "lint",
-        "pages", "guard", "retry",
+        "pages", "guard", "retry", "freshness",
     },
-    "adapters": {"files", "outputs", "store", "connect"},
+    "adapters": {"files", "outputs", "store", "connect", "fetch", "unpack"},
     "services": {
         "poll", "settle", "watch", "intake", "ingest", "rebuild", "bulk", "inline", "catalog", "publish", "preview",
-        "schedule", "notify", "hub",
+        "schedule", "notify", "hub", "background", "spawn", "verdicts", "linkcheck",
     },
     "edges": {
-        "config", "config_keys", "initialise", "logs", "web", "report", "push", "daemon", "cli", "__main__", "__init__",
+        "config", "config_keys", "initialise", "logs", "web", "report", "push", "checks", "daemon", "cli", "cli_links", "__main__", "__init__",
     },
 }
 ONLY_IN = {  # third-party package -> the modules that may know it
-    "apscheduler": {"schedule"}, "watchdog": {"watch"}, "sqlite3": {"store", "preview", "daemon", "hub"},
+    "apscheduler": {"schedule"}, "watchdog": {"watch"}, 
+    "sqlite3": {"store", "preview", "daemon", "hub", "linkcheck", "checks"},
     "feedgen": {"render"}, "yaml": {"yamldata", "frontmatter"}, "pydantic": {"config", "config_keys", "initialise"},
-    "click": {"cli", "report"}, "rich": {"cli"}, "brotli": {"rebuild"}, "isal": {"rebuild"}, "nh3": {"html"},
+    "click": {"cli", "cli_links", "report"}, "rich": {"cli", "cli_links"}, "brotli": {"rebuild", "unpack"}, "isal": {"rebuild"}, "nh3": {"html"},
     "markdown_it": {"html"}, "ftfy": {"text"}, "jinja2": {"pages", "web"},
-    "aiohttp": {"connect", "notify", "hub"}, "uvicorn": {"web"}, "httptools": {"web"}, "starlette": {"web"},
+    "aiohttp": {"connect", "fetch", "notify", "hub"}, "protego": {"linkcheck"}, "uvicorn": {"web"}, "httptools": {"web"}, "starlette": {"web"},
 }
 
 
