@@ -65,15 +65,27 @@ need_python() {
     "$base" "$root/.ci/venv.py" "$root" || fail "Could not make $root/.venv: see above."
 }
 
-# Where there is a Chromium, its tests can run: then .venv gets what they need besides.
-need_browser_tests() {
-    command -v chromium >/dev/null || command -v google-chrome >/dev/null || command -v chromium-browser >/dev/null ||
-        return 0
-    "$python" -c 'import axe_playwright_python, playwright' 2>/dev/null && return
-    set -- install -q --require-hashes -r "$root/.ci/browser.lock"
+# [arguments of pip install]: by uv, where there is one.
+install() {
     if command -v uv >/dev/null; then
-        uv pip "$@" --python "$python"
+        uv pip install -q --python "$python" --require-hashes "$@"
     else
-        "$python" -m pip --disable-pip-version-check "$@"
-    fi || fail "Could not install what the browser's tests need: see above."
+        "$python" -m pip install -q --disable-pip-version-check --require-hashes "$@"
+    fi || fail "Could not install what some tests need: see above."
+}
+
+# What only some tests need besides .venv: a subscriber that is not ours, in a folder of its own; and where there is a
+# Chromium, what drives it.
+need_for_tests() {
+    subscriber=$root/.venv/subscriber
+    if ! cmp -s "$root/.ci/subscriber.lock" "$subscriber/lock"; then
+        rm -rf "$subscriber"
+        install --target "$subscriber" -r "$root/.ci/subscriber.lock"
+        cp "$root/.ci/subscriber.lock" "$subscriber/lock"
+    fi
+    for name in chromium google-chrome google-chrome-stable chromium-browser; do
+        command -v "$name" >/dev/null || continue
+        "$python" -c 'import axe_playwright_python, playwright' 2>/dev/null || install -r "$root/.ci/browser.lock"
+        break
+    done
 }
