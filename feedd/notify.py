@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,7 +22,7 @@ import yarl
 from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
-from feedd import connect, errors, guard, retry
+from feedd import background, connect, errors, guard, retry
 from feedd.store import Outbox, Ping, open_outbox
 from feedd.store.sqlite import errors_in_words
 
@@ -162,50 +161,30 @@ class Notifier:
         self._telling = 0
         self._health = dict.fromkeys(hubs.urls, Health())
         self._news = {hub: asyncio.Event() for hub in hubs.urls}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._main: asyncio.Task[None] | None = None
-        self._begun = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
+        self._thread = background.Background("notify", self._tell_all, failed=self._end)
 
     # -- called by other threads -------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Tells what an earlier run left, and then what comes."""
         self._thread.start()
-        self._begun.wait()
 
     def wake(self) -> None:
         """There may be more to tell; from any thread, at no cost to it."""
-        self._soon(self._look_again)
+        self._thread.soon(self._look_again)
 
     def stop(self) -> None:
         """Breaks off; what no answer was noted for is told by the next start."""
-        if self._main:
-            self._soon(self._main.cancel)
-            self._thread.join()
-
-    def _soon(self, call: Callable[[], object]) -> None:
-        if self._loop:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(call)
+        self._thread.stop()
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        try:
-            with asyncio.Runner(loop_factory=_new_loop) as runner:
-                runner.run(self._tell_all())
-        except asyncio.CancelledError:
-            pass
-        except BaseException as error:
-            self._log.critical("unexpected error, hubs are not told any more", error=repr(error), exc_info=error)
-            self._failed(error)
-        finally:
-            self._begun.set()
+    def _end(self, error: BaseException) -> None:
+        self._log.critical("unexpected error, hubs are not told any more", error=repr(error), exc_info=error)
+        self._failed(error)
 
-    async def _tell_all(self) -> None:
-        self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
-        self._begun.set()
+    async def _tell_all(self, begun: Callable[[], None]) -> None:
+        begun()
         connector = aiohttp.TCPConnector(
             limit=0, socket_factory=connect.socket_factory(self._hubs.allowed),
             resolver=connect.Resolver(self._lookup) if self._lookup else connect.Resolver(),
@@ -326,12 +305,3 @@ def _first_line(body: bytes) -> str:
     lines: Sequence[str] = body.decode("utf-8", "replace").strip().splitlines()
     line = lines[0] if lines else ""
     return "" if line.startswith("<") else "".join(c for c in line if c.isprintable())[:120]
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's, where there is one."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

@@ -613,6 +613,17 @@ def test_ten_thousand_subscribers_are_served_a_few_at_once_and_nobody_waits(tmp_
     assert site.failures == []
 
 
+def test_its_figures_can_be_read_beside_it(site: Site, reader: Subscriber, tmp_path: Path) -> None:
+    assert subscriptions.find_figures(str(site.state)) == subscriptions.Figures(0, 0)
+    reader.usual = lambda: 500
+    for number in range(3):
+        site.subscribe(reader, f"/{number}")
+    site.publish(b"second")
+    failing = subscriptions.Figures(3, 3)
+    until(lambda: subscriptions.find_figures(str(site.state)) == failing, "all have failed")
+    assert subscriptions.find_figures(str(tmp_path / "nowhere")) is None
+
+
 # --- kills ------------------------------------------------------------------------------------------------------------
 
 RUN = """

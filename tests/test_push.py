@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -35,6 +36,8 @@ def test_a_subscriber_of_the_built_in_hub_gets_each_change_even_after_a_kill(tmp
             assert ask(feedd, mode="subscribe", topic=topic, callback=reader.url + "/cb") == 202
             assert ask(feedd, mode="subscribe", topic="https://other.example/", callback=reader.url + "/cb") == 404
             feedd.wait("subscribed")
+            own = json.loads(feedd.get("/-/hubs.json")[2])["own"]
+            assert own == {"hub": "https://feeds.example/hub", "subscriptions": 1, "failing": 0}
             site.put("two.md", article("Two"))
             until(lambda: any(b">Two<" in body for body in reader.bodies("/cb")), "the change is delivered")
             feedd.kill()

@@ -7,16 +7,14 @@ holds up. All that must outlive a kill is in a database of its own.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable
 from random import Random
 
 from structlog.typing import FilteringBoundLogger
 
-from feedd import connect, errors
+from feedd import background, connect, errors
 from feedd.hub import contents, protocol, subscriptions
 from feedd.hub.contents import Contents
 from feedd.hub.deliver import Delivery
@@ -41,10 +39,8 @@ class Hub:
         self._store: subscriptions.Subscriptions | None = None
         self._verifier: Verifier | None = None
         self._delivery: Delivery | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._main: asyncio.Task[None] | None = None
-        self._begun, self._stopping = threading.Event(), False
-        self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
+        self._stopping = False
+        self._thread = background.Background("hub", self._work, failed=self._end)
 
     # -- called by other threads -------------------------------------------------------------------------------------
 
@@ -55,14 +51,11 @@ class Hub:
         except sqlite3.Error as error:
             raise errors.StateError(f"{self._folder}: subscriptions cannot be opened: {error}") from error
         self._thread.start()
-        self._begun.wait()
 
     def stop(self) -> None:
         """Breaks off; what no answer was noted for is delivered by the next start."""
         self._stopping = True
-        if self._main:
-            self._soon(self._main.cancel)
-            self._thread.join()
+        self._thread.stop()
 
     def changed(self, urls: Iterable[str]) -> None:
         """Feeds at these URLs were written, perhaps with the bytes they had; from any thread, at no cost to it.
@@ -70,7 +63,7 @@ class Hub:
         Said once they are in place. What a kill keeps from being said, the next start finds out by itself.
         """
         told = tuple(urls)
-        self._soon(lambda: self._delivery.changed(told) if self._delivery else None)
+        self._thread.soon(lambda: self._delivery.changed(told) if self._delivery else None)
 
     def ask(self, content_type: str, body: bytes, address: str, now: float) -> None:
         """Takes a request of a subscriber, to be verified later. Raises RefusedError.
@@ -86,51 +79,36 @@ class Hub:
         verifier = self._verifier
         if verifier is None or verifier.waiting >= self._settings.limits.waiting:
             raise protocol.RefusedError(503, "This hub has too much to do.", wait_s=60)
-        self._soon(lambda: verifier.put(request))
-
-    def _soon(self, call: Callable[[], object]) -> None:
-        if self._loop:
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(call)
+        self._thread.soon(lambda: verifier.put(request))
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        try:
-            with asyncio.Runner(loop_factory=_new_loop) as runner:
-                runner.run(self._work())
-        except asyncio.CancelledError:
-            pass
-        except BaseException as error:
-            self._log.critical("unexpected error, the hub has ended", error=repr(error), exc_info=error)
-            self._failed(error)
-        finally:
-            self._verifier = self._delivery = None
-            self._close()
-            self._begun.set()
+    def _end(self, error: BaseException) -> None:
+        self._log.critical("unexpected error, the hub has ended", error=repr(error), exc_info=error)
+        self._failed(error)
 
-    async def _work(self) -> None:
+    async def _work(self, begun: Callable[[], None]) -> None:
         """Begins anew after faults of the database, for as long as it takes: publishing goes on without the hub."""
-        self._loop, self._main = asyncio.get_running_loop(), asyncio.current_task()
         while not self._stopping:
             try:
                 self._store = self._store or self._open()
                 self._store.check_writable()  # else what is delivered could not be noted, and would be sent for ever
-                await self._serve(self._store)
+                await self._serve(self._store, begun)
             except (BaseExceptionGroup, sqlite3.Error, errors.StateError) as error:
                 fault = _fault(error)
                 if fault is None:
                     raise
-                self._verifier = self._delivery = None
-                self._close()
                 if type(fault) is sqlite3.DatabaseError:
+                    self._close()
                     self._set_aside(fault)
                 else:
                     self._log.error("subscriptions cannot be used, the hub waits", reason=str(fault))
-            self._begun.set()
+            finally:
+                self._close()
+            begun()
             await asyncio.sleep(AGAIN_S)
 
-    async def _serve(self, store: subscriptions.Subscriptions) -> None:
+    async def _serve(self, store: subscriptions.Subscriptions, begun: Callable[[], None]) -> None:
         settings = self._settings
         async with Outgoing(settings.user_agent, settings.allowed, settings.timeout_s, self._lookup) as outgoing:
             delivery = Delivery(settings, store, outgoing, self._log, random=self._random, now=self._now)
@@ -139,7 +117,7 @@ class Hub:
                 self._out, settings, store, files, outgoing, self._log, now=self._now, renewed=delivery.behind
             )
             self._verifier, self._delivery = verifier, delivery
-            self._begun.set()
+            begun()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(verifier.run())
                 tasks.create_task(delivery.run(files))
@@ -159,6 +137,7 @@ class Hub:
         self._log.error("subscriptions are torn, the hub begins anew", reason=str(error), kept_as=aside)
 
     def _close(self) -> None:
+        self._verifier = self._delivery = None
         store, self._store = self._store, None
         if store:
             store.close()
@@ -172,12 +151,3 @@ def _fault(error: BaseException) -> Exception | None:
     if type(error) is sqlite3.DatabaseError or isinstance(error, sqlite3.OperationalError | errors.StateError):
         return error
     return None
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's, where there is one."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

@@ -6,9 +6,11 @@ subscribers: what is to be delivered is what was delivered compared with it. Use
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterable
+from urllib.parse import quote
 
 from msgspec import Struct
 
@@ -45,6 +47,13 @@ MIGRATIONS = (VERSION_1,)
 
 _DUE = "s.id, s.topic_id, t.url, s.callback, s.host, s.secret, s.attempts"
 _BEHIND = "FROM subscription s JOIN topic t ON t.id = s.topic_id WHERE s.delivered < t.version AND s.expires_at > :now"
+
+
+class Figures(Struct, frozen=True):
+    """How many subscriptions there are, and to how many of them the last delivery failed."""
+
+    subscriptions: int
+    failing: int
 
 
 class Topic(Struct, frozen=True, array_like=True, gc=False):
@@ -214,6 +223,17 @@ def open_subscriptions(folder: str) -> Subscriptions:
         database.close()
         raise
     return Subscriptions(database)
+
+
+def find_figures(folder: str) -> Figures | None:
+    """Of the database in the state folder, through another connection; None where it cannot be read now."""
+    path = quote(os.path.join(folder, NAME))
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=0.2)) as database:
+            query = "SELECT count(*), count(*) FILTER (WHERE attempts > 0) FROM subscription"
+            return Figures(*database.execute(query).fetchone())
+    except sqlite3.Error:
+        return None
 
 
 def set_aside(folder: str, now: int) -> str:
