@@ -24,7 +24,7 @@ import pytest
 from newsroom import Newsroom, article, settings_for
 from processes import DEADLINE_S, ROOT, until
 
-from feedd.web import feeds, shelf
+from feedd.web import feeds, guesses, shelf
 from feedd.web import http as rules
 
 PUBLIC = "https://feeds.example"
@@ -74,11 +74,11 @@ class Served(NamedTuple):
                 found[key] = f"{found[key]}, {value}" if key in found else value
             return Answer(answer.status, found, answer.read())
 
-    def own(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+    def own(self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
         """What feedd's own server answers."""
         server = feeds.Feeds(shelf.Shelf(str(self.folder)), feeds.Policy(PUBLIC))
         given = {name.lower().encode(): value.encode() for name, value in (headers or {}).items()}
-        answer = server.answer(rules.Request("GET", path, "", given, "127.0.0.1"), 1_700_000_000.0)
+        answer = server.answer(rules.Request(method, path, "", given, "127.0.0.1"), 1_700_000_000.0)
         assert answer is not None
         return Answer(answer.status, {k.decode(): v.decode() for k, v in answer.headers}, answer.body)
 
@@ -262,10 +262,59 @@ def test_ranges_are_ignored(served: Served) -> None:
     assert (found.status, found.body) == (200, (served.folder / "all.atom").read_bytes())
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_it_can_only_be_read(served: Served, method: str) -> None:
-    found = served.ask("/all.atom", {"Content-Length": "0"}, method)
-    assert (found.status, found.headers.get("allow")) == (405, "GET, HEAD")
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "PROPFIND"])
+@pytest.mark.parametrize("path", ["/all.atom", "/", "/feeds.opml", "/.well-known/feeds"])
+def test_it_can_only_be_read(served: Served, path: str, method: str) -> None:
+    found, own = served.ask(path, {"Content-Length": "0"}, method), served.own(path, method=method)
+    assert found.status == own.status == 405
+    assert found.headers.get("allow") == own.headers.get("allow") == "GET, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize("path", ["/all.atom", "/topics/ai.json", "/feeds.opml", "/index.html"])
+def test_scripts_of_other_sites_may_ask_whether_a_feed_changed(served: Served, path: str) -> None:
+    asked = {"Origin": "https://reader.example", "Access-Control-Request-Method": "GET"}
+    found, own = served.ask(path, asked, "OPTIONS"), served.own(path, asked, "OPTIONS")
+    assert (found.status, found.body, own.status) == (204, b"", 200)
+    for name in ("allow", "origin", "allow-methods", "allow-headers", "max-age"):
+        key = name if name == "allow" else f"access-control-{name.replace('origin', 'allow-origin')}"
+        assert found.headers.get(key) == own.headers.get(key)
+    assert ("access-control-allow-headers" in found.headers) == (path != "/index.html")
+
+
+def test_what_names_the_server_is_left_out_where_it_can_be(served: Served) -> None:
+    paths = ("/all.atom", "/", "/feed", "/.well-known/feeds", "/nothing")
+    said = {served.ask(path, method=method).headers.get("server") for path in paths for method in ("GET", "OPTIONS")}
+    assert said == ({"nginx"} if served.name == "nginx" else {None})
+
+
+def test_a_304_says_what_the_server_can_say(served: Served) -> None:
+    first = served.ask("/all.atom")
+    again = served.ask("/all.atom", {"If-None-Match": first.headers["etag"]})
+    dated = None if served.name == "caddy" else first.headers["last-modified"]
+    assert (again.status, again.headers.get("last-modified")) == (304, dated)
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_the_well_known_list_is_the_opml_file(served: Served, coding: str) -> None:
+    found, own = (served.ask(path, accepting(coding)) for path in ("/.well-known/feeds", "/feeds.opml"))
+    for answer in (found, own):
+        answer.headers["date"] = ""
+    assert found == own and found.status == 200
+    assert found.headers["content-type"] == "text/x-opml; charset=utf-8"
+    assert served.ask("/.well-known/feeds", {"If-None-Match": served.ask("/feeds.opml").headers["etag"]}).status == 304
+    for other in ("/.well-known/", "/.well-known/feeds/", "/.well-known/feeds.opml", "/.well-known/host-meta"):
+        assert served.ask(other).status == 404
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("guess", [guess for each in guesses._FORMATS.values() for guess in each])
+def test_guesses_are_led_where_the_built_in_server_leads_them(served: Served, guess: str, slash: str) -> None:
+    for method in ("GET", "HEAD"):
+        found, own = (ask(f"/{guess}{slash}", None, method) for ask in (served.ask, served.own))
+        assert found.status == own.status == 301
+        for name in ("location", "cache-control"):
+            assert found.headers[name] == own.headers[name]
+    assert served.ask(f"/{guess}x{slash}").status == served.ask(f"/topics/{guess}{slash}").status == 404
 
 
 def test_what_is_written_anew_is_served_at_once(served: Served) -> None:

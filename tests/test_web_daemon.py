@@ -154,6 +154,14 @@ def test_the_list_of_feeds_names_all_and_all_are_there(served: Daemon) -> None:
         assert (found.status, found.bozo, found.feed.title) == (200, 0, outline.attrib["title"])
 
 
+def test_who_guesses_finds_feeds_too(served: Daemon) -> None:
+    assert ask(served.port, "/.well-known/feeds").body == ask(served.port, "/feeds.opml").body
+    url = f"http://127.0.0.1:{served.port}"
+    for guess, feed in (("feed/", "all.atom"), ("rss.xml", "all.rss"), ("index.xml", "all.atom")):
+        found = feedparser.parse(f"{url}/{guess}")
+        assert (found.status, found.href, found.bozo, len(found.entries)) == (301, f"{url}/{feed}", 0, 2)
+
+
 @pytest.mark.parametrize("feed", ["all", "topics/ai", "providers/harbourpost.example"])
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_a_feeds_own_address_is_a_page_to_a_browser_only(served: Daemon, feed: str, fmt: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedd.web import feeds, http, shelf
+from feedd.web import feeds, http, partial, shelf
 
 NOW = 1_700_000_000.0
 OLD_NS = 1_600_000_000 * 10**9
@@ -344,6 +344,136 @@ def test_hooks_hear_of_instances_deltas_and_answers(tmp_path: Path, make: Make) 
         assert get(served, "/all.atom", other).status == 200
     assert get(served, "/all.atom", {b"a-im": b"feed", b"if-none-match": str(tags[0]).encode()}).status == 304
     assert seen[0] == ("/all.atom", 200, 45) and seen[-1] == ("/all.atom", 304, 45)
+
+
+@pytest.mark.parametrize(("path", "formats", "place"), [
+    ("/feed", "atom rss json", "all.atom"), ("/feed/", "atom rss json", "all.atom"),
+    ("/index.xml", "atom rss json", "all.atom"), ("/feeds/", "atom rss json", "all.atom"),
+    ("/rss", "atom rss json", "all.rss"), ("/feed.rss", "atom rss json", "all.rss"),
+    ("/feed.json", "atom rss json", "all.json"), ("/feed", "rss json", "all.rss"), ("/rss/", "atom json", "all.atom"),
+    ("/atom.xml", "json", "all.json"), ("/feed.json", "rss", "all.rss"),
+])
+def test_a_guess_is_led_to_the_feed_of_everything(
+    tmp_path: Path, make: Make, path: str, formats: str, place: str
+) -> None:
+    for fmt in formats.split():
+        put(tmp_path, f"all.{fmt}")
+    served = make()
+    for method in ("GET", "HEAD"):
+        answer = get(served, f"{path}?a=b", method=method)
+        assert (answer.status, header(answer, "location")) == (301, f"{PUBLIC}/{place}?a=b")
+        assert header(answer, "cache-control") == "public, max-age=600"
+    assert none(served, path, "POST")
+
+
+def test_a_guess_takes_nothing_from_what_is_there_or_moved(tmp_path: Path, make: Make) -> None:
+    served = make(whereabouts=lambda name: {"feed.rss": "topics/ai.rss", "feed.json": ""}.get(name))
+    assert none(served, "/feed") and none(served, "/rss.xml")  # there is no feed of everything
+    put(tmp_path, "all.atom")
+    put(tmp_path, "index.atom", b"mine")
+    assert (get(served, "/index.atom").status, get(served, "/index.atom").body) == (200, b"mine")
+    assert header(get(served, "/feed.rss"), "location") == f"{PUBLIC}/topics/ai.rss"
+    assert get(served, "/feed.json").status == 410
+    for path in ("/FEED", "/feed//", "//feed", "/feed.atom.gz", "/feeds/x", "/topics/feed", "/.feed", "/%66eed", ""):
+        assert none(served, path), path
+
+
+def test_the_well_known_list_is_the_opml_file(tmp_path: Path, make: Make) -> None:
+    served, path = make(), "/.well-known/feeds"
+    assert none(served, path)
+    put(tmp_path, "feeds.opml", b"<opml/>" * 99, siblings=True)
+    for accept in (b"", b"gzip", b"br"):
+        found, own = (get(served, where, {b"accept-encoding": accept}) for where in (path, "/feeds.opml"))
+        assert (found.status, found.headers, found.body) == (200, own.headers, own.body)
+        assert header(found, "content-type") == "text/x-opml; charset=utf-8"
+        assert header(found, "link") == f'<{PUBLIC}/feeds.opml>; rel="self"'
+    assert get(served, path, {b"if-none-match": str(header(get(served, path), "etag")).encode()}).status == 304
+    assert get(served, path, method="POST").status == 405
+    for other in ("/.well-known/feeds/", "/.well-known/", "/.well-known/feeds.opml", "/.well-known/host-meta"):
+        assert none(served, other), other
+
+
+def deltas(name: str, etags: tuple[str, ...], data: bytes, fmt: str) -> bytes | None:
+    """A maker of deltas that knows one tag, `"<length>"`, and gives so many bytes of the feed for it."""
+    length = etags[0].strip('"')
+    return data[: int(length)] if length.isdigit() else None
+
+
+def compress(data: bytes, coding: str) -> bytes:
+    return gzip.compress(data, mtime=0) if coding == "gzip" else bytes(brotli.compress(data))
+
+
+def text_of(answer: http.Answer) -> bytes:
+    """The body as a client sees it."""
+    unpack = {"gzip": gzip.decompress, "br": brotli.decompress}.get(header(answer, "content-encoding") or "", bytes)
+    return bytes(unpack(answer.body))
+
+
+WORDS = " ".join(f"word {n * 7919 % 1000}" for n in range(40_000)).encode()  # 350 kB
+
+
+@pytest.mark.parametrize("coding", ["", "gzip", "br"])
+def test_a_delta_comes_in_the_coding_of_the_whole_feed(tmp_path: Path, make: Make, coding: str) -> None:
+    put(tmp_path, "all.atom", WORDS, siblings=True)
+    served = make(feeds.Hooks(delta=deltas, compress=compress))
+    accept = {b"accept-encoding": coding.encode()}
+    whole = get(served, "/all.atom", accept)
+    ask = accept | {b"a-im": b"feed", b"if-none-match": b'"9000"'}
+    for _ in range(2):  # made, and kept
+        brief = get(served, "/all.atom", ask)
+        assert (brief.status, text_of(brief)) == (226, WORDS[:9000])
+        assert header(brief, "content-encoding") == header(whole, "content-encoding") == (coding or None)
+        assert header(brief, "etag") == header(whole, "etag")
+        assert header(brief, "content-length") == str(len(brief.body))
+        assert header(brief, "vary") == "Accept-Encoding, A-IM, If-None-Match"
+        assert len(brief.body) < 3500 or not coding
+    head = get(served, "/all.atom", ask, method="HEAD")
+    assert (head.headers, head.body) == (brief.headers, b"")
+    assert get(served, "/all.atom", ask | {b"if-none-match": str(header(brief, "etag")).encode()}).status == 304
+
+
+def test_a_delta_is_never_longer_than_the_whole_feed(tmp_path: Path, make: Make) -> None:
+    put(tmp_path, "all.atom", WORDS, siblings=True)
+    with_gzip = {b"accept-encoding": b"gzip", b"a-im": b"feed"}
+    for compressing in (None, compress):
+        served = make(feeds.Hooks(delta=deltas, compress=compressing))
+        size = len(get(served, "/all.atom", {b"accept-encoding": b"gzip"}).body)
+        for length in (10, 20_000, partial.MOST_BYTES, partial.MOST_BYTES + 1, len(WORDS)):
+            for _ in range(2):
+                answer = get(served, "/all.atom", with_gzip | {b"if-none-match": b'"%d"' % length})
+                assert answer.status == (226 if len(answer.body) < size else 200)
+                assert text_of(answer) == (WORDS[:length] if answer.status == 226 else WORDS)
+                is_small = length <= partial.MOST_BYTES if compressing else length < size
+                assert (answer.status == 226) == is_small
+    tiny = get(served, "/all.atom", with_gzip | {b"if-none-match": b'"10"'})
+    assert header(tiny, "content-encoding") is None  # it would only have grown
+
+
+def test_a_delta_is_made_once_for_all_who_come_from_the_same_instance(tmp_path: Path, make: Make) -> None:
+    made: list[str] = []
+
+    def counted(name: str, etags: tuple[str, ...], data: bytes, fmt: str) -> bytes | None:
+        made.append(etags[0])
+        return deltas(name, etags, data, fmt)
+
+    def ask(tag: str, coding: bytes = b"gzip", path: str = "/all.atom") -> bytes:
+        answer = get(served, path, {
+            b"accept-encoding": coding, b"a-im": b"feed", b"if-none-match": f'"{tag}"'.encode(),
+        })
+        assert answer.status == 226
+        return text_of(answer)
+
+    put(tmp_path, "all.atom", WORDS, siblings=True)
+    served = make(feeds.Hooks(delta=counted, compress=compress), 8 << 20)
+    for _ in range(3):
+        assert {ask("700"), ask("700", b"br")} == {WORDS[:700]}
+    assert made == ['"700"'] * 2
+    put(tmp_path, "all.atom", WORDS[::-1], mtime_ns=OLD_NS + 10**9, siblings=True)
+    assert ask("700") == WORDS[::-1][:700] and len(made) == 3
+    for length in range(800, 1000):  # many go, and what is forgotten is made again
+        ask(str(length))
+    assert ask("700") == WORDS[::-1][:700] and len(made) == 204
+    assert ask("300000", b"") == ask("300000", b"") and len(made) == 206  # too large to be kept
 
 
 def test_a_reader_that_hammers_is_told_to_wait_and_pages_are_not(tmp_path: Path, make: Make) -> None:

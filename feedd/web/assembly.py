@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable
 
-from feedd import __version__, bulk, config, site, store
+from feedd import __version__, bulk, config, rebuild, site, store
 from feedd.web import access, audience, delta, feeds, front, http, overview, protocol, server, shelf, status, throttle
 
 
@@ -41,12 +41,14 @@ def make(
     policy = feeds.Policy(
         plan.settings.public_url, own.max_age_s, plan.settings.advertised_hubs, whereabouts(own.redirects, removed)
     )
-    hooks = feeds.Hooks(noted=changes.note, delta=changes.answer, throttle=wait_s if most else None, seen=seen)
+    hooks = feeds.Hooks(
+        noted=changes.note, delta=changes.answer, compress=compress, throttle=wait_s if most else None, seen=seen
+    )
     started_at = int(time.time())
 
     def about() -> overview.About:
         return overview.About(
-            __version__, os.getpid(), watch_mode(), is_ready(), started_at, plan.source.root, plan.out
+            __version__, os.getpid(), watch_mode(), is_ready(), started_at, plan.source.root, plan.out, own_hub(plan),
         )
 
     app: front.ASGIApp = front.nothing_here
@@ -59,6 +61,23 @@ def make(
     limits = protocol.Limits(connections=own.max_connections)
     trusted = frozenset(own.trusted_proxies)
     return server.Server(own.host, own.port, feeds.Feeds(files, policy, hooks), before(app), is_ready, limits, trusted)
+
+
+def compress(data: bytes, coding: str) -> bytes:
+    """As files are compressed; `coding` is what HTTP calls it."""
+    return rebuild.compress(data, "brotli" if coding == "br" else coding)
+
+
+def own_hub(plan: bulk.Plan) -> overview.OwnHub | None:
+    """The built-in hub as it is now; None without one."""
+    if not plan.settings.own_hub:
+        return None
+    from feedd.hub import subscriptions  # with aiohttp, which takes 20 MB, and is there already
+
+    found = subscriptions.find_figures(plan.state_folder)
+    return overview.OwnHub(
+        plan.settings.own_hub, found.subscriptions if found else None, found.failing if found else None
+    )
 
 
 def whereabouts(redirects: tuple[str, ...], removed: Callable[[], frozenset[str]]) -> Callable[[str], str | None]:

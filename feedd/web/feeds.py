@@ -16,7 +16,7 @@ import structlog
 from msgspec import Struct
 
 from feedd import model, site
-from feedd.web import delta, http, shelf
+from feedd.web import guesses, http, partial, shelf
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +36,8 @@ CSP = (
 _AROUND_S = 1.0  # links to the other formats may be so much behind
 # A file may change again within the second of its Last-Modified, which then says nothing (RFC 9110 section 8.8.2.2);
 # libcurl (newsboat) even drops the body of a 200 whose date is the one that it has. The rest is how far file systems'
-# clocks are behind.
-_SECOND_S = 1.1
+# clocks and our Date, which is that of the last tick, are behind.
+_SECOND_S = 2.0
 _PREPARED = 4096  # heads kept, of about 2 kB each
 _REPLACED = 5  # times that a file may be replaced between its stat and its bytes, for one request
 
@@ -65,12 +65,14 @@ class Hooks(Struct, frozen=True):
 
     `noted(name, etags, data, format)`: an instance of a live feed is served, under one of these ETags.
     `delta(name, etags, data, format)`: the feed without what readers have who know one of these, None for all of it.
+    `compress(data, coding)`: such a delta in `gzip` or `br`; without it, deltas are sent as they are.
     `throttle(address, name, had_validators, user_agent, now)`: seconds to wait before the next request; 0 for none.
     `seen(request, answer, plain_size)`: after each answer; the bytes of the whole file as it is, 0 without a file.
     """
 
     noted: Callable[[str, tuple[str, ...], bytes, model.Format], None] | None = None
-    delta: Callable[[str, tuple[str, ...], bytes, model.Format], bytes | None] | None = None
+    delta: partial.Make | None = None
+    compress: partial.Compress | None = None
     throttle: Callable[[str, str, bool, str, float], float] | None = None
     seen: Callable[[http.Request, http.Answer, int], None] | None = None
 
@@ -99,7 +101,10 @@ class Feeds:
 
     def __init__(self, files: shelf.Shelf, policy: Policy, hooks: Hooks | None = None) -> None:
         self.shelf, self._policy, self._hooks = files, policy, hooks or Hooks()
+        made, compress = self._hooks.delta, self._hooks.compress
+        self._partial = None if made is None else partial.Partial(files, made, compress)
         self._prepared: OrderedDict[tuple[str, bool], _Prepared] = OrderedDict()
+        self._kept = (b"cache-control", b"public, max-age=%d" % policy.max_age_s)
         self._cors: http.Headers = (
             (b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"ETag, Link, IM, Retry-After"),
         ) if policy.cors else ()
@@ -117,7 +122,7 @@ class Feeds:
     def _answer(self, request: http.Request, now: float) -> tuple[http.Answer | None, int]:
         known = _name(request.path)
         if known is None:
-            return None, 0
+            return self._guessed(request), 0
         name, base, media_type = known
         if request.method not in ("GET", "HEAD"):
             return self._other_method(request, name), 0
@@ -157,8 +162,8 @@ class Feeds:
             return prepared.unmodified
         if status == 412:
             return self._error(request, 412, (_NO_STORE,))
-        if not page and self._hooks.delta is not None and b"a-im" in request.headers:
-            answer = self._delta(request, name, prepared)
+        if b"a-im" in request.headers and self._partial and not page and (fmt := _format(name)):
+            answer = self._partial.answer(request, name, fmt, facts, prepared.headers)
             if answer is not None:
                 return answer
         if request.method == "HEAD":
@@ -233,7 +238,7 @@ class Feeds:
             return b"no-cache"
         if around.later:
             return b"public, max-age=31536000, immutable"
-        return b"public, max-age=%d" % self._policy.max_age_s
+        return self._kept[1]
 
     def _links(self, name: str, page: bool, around: _Around) -> bytes:
         """RFC 8288. Only live feeds have a hub: archives do not change."""
@@ -252,30 +257,6 @@ class Feeds:
     def _url(self, name: str) -> str:
         """The address of a file, with the quoting that feeds' own self links have."""
         return quote(self._policy.public_url, safe=_URL) + "/" + quote(name)
-
-    def _delta(self, request: http.Request, name: str, prepared: _Prepared) -> http.Answer | None:
-        """226 IM Used (RFC 3229): the ETag is that of the whole instance, in the coding that a 200 would have had."""
-        format_ = _format(name)
-        etags = tuple(tag.decode("latin-1") for tag in http.etags_of(request.headers.get(b"if-none-match", b"")))
-        if self._hooks.delta is None or format_ is None or not etags:
-            return None
-        if not delta.wants_feed_delta(request.headers.items()):
-            return None
-        if request.headers.get(b"user-agent", b"").startswith(delta.MISTAKEN):
-            return None
-        plain = self.shelf.look(name)
-        data = None if plain is None else self.shelf.read(plain)
-        if plain is None or data is None or plain.mtime_ns != prepared.facts.mtime_ns:
-            return None  # it is being replaced
-        body = self._hooks.delta(name, etags, data, format_)
-        if body is None:
-            return None
-        own = {b"content-length": b"%d" % len(body), b"cache-control": b"no-store, im"}
-        headers = tuple(
-            (key, own.get(key, value + b", A-IM, If-None-Match" if key == b"vary" else value))
-            for key, value in prepared.headers if key != b"content-encoding"
-        )
-        return http.Answer(226, (*headers, (b"im", b"feed")), b"" if request.method == "HEAD" else body)
 
     def _note(self, name: str, page: bool) -> None:
         """Says under which ETags a live feed is served from now on: readers come back with one of them."""
@@ -302,14 +283,21 @@ class Feeds:
             return self._error(request, 406, ((b"vary", b"Accept-Encoding"), _NO_STORE))
         place = self._policy.whereabouts(name)
         if place is None:
+            return self._guessed(request)
+        return self._moved(request, place.lstrip("/")) if place else self._error(request, 410, (self._kept,))
+
+    def _guessed(self, request: http.Request) -> http.Answer | None:
+        """301 from a common guess to the feed of everything."""
+        if request.method not in ("GET", "HEAD"):
             return None
-        kept = (b"cache-control", b"public, max-age=%d" % self._policy.max_age_s)
-        if not place:
-            return self._error(request, 410, (kept,))
-        url = self._url(place.lstrip("/"))
+        place = next(filter(self.shelf.exists, guesses.names(request.path)), None)
+        return self._moved(request, place) if place else None
+
+    def _moved(self, request: http.Request, place: str) -> http.Answer:
+        url = self._url(place)
         if request.query:
             url += "?" + quote(request.query, safe=_URL)
-        return self._error(request, 301, ((b"location", url.encode()), kept), f"It moved to {url}")
+        return self._error(request, 301, ((b"location", url.encode()), self._kept), f"It moved to {url}")
 
     def _other_method(self, request: http.Request, name: str) -> http.Answer | None:
         if not self.shelf.exists(name):
@@ -343,7 +331,7 @@ def _name(path: str) -> tuple[str, str, bytes] | None:
 
 @lru_cache(maxsize=4096)
 def _known_name(path: str) -> tuple[str, str, bytes] | None:
-    name = shelf.confine(path)
+    name = guesses.LIST if path == guesses.LIST_PATH else shelf.confine(path)
     if name is None:
         return None
     base, _, suffix = name.rpartition(".")

@@ -1,7 +1,8 @@
 """`./bench web`: feeds over HTTP beside nginx and Caddy, where they are installed; wrk asks. One core serves, one asks.
 
-304s and gzip answers a second; then what a reader waits while 20,000 articles come in; then with 10,000 idle and 500
-slow connections. Everything talks to 127.0.0.1.
+304s and gzip answers a second of a feed of about 28 kB; then what a reader waits while 20,000 articles come in, and
+beside 10,000 idle and 500 slow connections; then the memory that 100,000 feeds take that are asked for at random.
+Everything talks to 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
 
-from tests.bench import corpus, sites
-from tests.bench.report import table
+from tests.bench import corpus, measure, sites
+from tests.bench.report import megabytes, table
 
 CONNECTIONS, SECONDS, ROUNDS = 64, 4, 3
-BURST, IDLE, SLOW = 20_000, 10_000, 500
-_FEED = "/all.atom"
+BURST, IDLE, SLOW, FEEDS = 20_000, 10_000, 500, 100_000
+SIZE = 28_000
 _RATE = re.compile(r"Requests/sec:\s+([\d.]+)")
 _P99 = re.compile(r"99%\s+([\d.]+)(us|ms|s)")
 _ERRORS = re.compile(r"(Socket errors|Non-2xx or 3xx).*")
@@ -48,52 +51,82 @@ def run(workshop: sites.Workshop, articles: int) -> None:
         print("web: needs wrk")
         return
     site = workshop.built(articles).site
-    with _feedd(site) as port:
-        size = len(_get(port, {"Accept-Encoding": "gzip"})[1])
+    file = min(sites.live_feeds(site.feeds), key=lambda path: abs(path.stat().st_size - SIZE))
+    feed = f"/{file.relative_to(site.feeds)}"
     rows = []
     for kind in ("304", "gzip"):
         found: dict[str, list[Load]] = {}
         for _ in range(ROUNDS):
             for name, serve in _servers(site).items():
                 with serve as port:
-                    found.setdefault(name, []).append(_load(port, _asked(port, kind)))
+                    found.setdefault(name, []).append(_load(port, feed, _asked(port, feed, kind)))
         for name, loads in found.items():
             best = sorted(loads, key=lambda load: load.rate)[len(loads) // 2]
             rows.append((name, kind, f"{best.rate:,.0f}", f"{best.p99_ms:.2f} ms", best.errors or "none"))
-    title = f"Answers a second, a feed of {size / 1000:.1f} kB in gzip, {CONNECTIONS} connections, one core"
-    table(title, ("", "answers", "a second, median", "p99", "errors"), rows)
-    table("Under pressure", ("", "304s a second", "p99", "errors"), [_ingesting(site), _crowded(site)])
+    sizes = [path.stat().st_size / 1000 for path in (file, file.with_name(file.name + ".gz"))]
+    title = "Answers a second, a feed of {:.1f} kB ({:.1f} kB in gzip)".format(*sizes)
+    table(f"{title}, {CONNECTIONS} connections, one core", ("", "answers", "a second, median", "p99", "errors"), rows)
+    pressed = [_ingesting(site, feed), _crowded(site, feed), *_many(site, file)]
+    table("Under pressure", ("", "answers a second", "p99", "memory", "errors"), pressed)
 
 
-def _ingesting(site: sites.Site) -> tuple[str, ...]:
+def _ingesting(site: sites.Site, feed: str) -> tuple[str, ...]:
     """Asks for a feed while 20,000 articles are copied in under new names."""
     here = sites.Site(site.home / "web", site.home / "web-articles")
     shutil.copytree(site.articles, here.articles, dirs_exist_ok=True)
     more = site.home / "web-more"
     corpus.generate(more, BURST)
-    with _feedd(here, pinned=False) as port:
-        headers = _asked(port, "304")
+    with here.daemon() as daemon:
+        headers, before = _asked(daemon.port, feed, "304"), measure.memory(daemon.pid)
         worker = threading.Thread(target=shutil.copytree, args=(more, here.articles / "more"))
         worker.start()
-        load = _load(port, headers, seconds=12, connections=8, pinned=False)
+        load = _load(daemon.port, feed, headers, seconds=12, connections=8, pinned=False)
         worker.join()
-    return _row(f"while {BURST:,} articles come in, 8 connections", load)
+        return _row(f"304 while {BURST:,} articles come in, 8 connections", load, before, daemon)
 
 
-def _crowded(site: sites.Site) -> tuple[str, ...]:
+def _crowded(site: sites.Site, feed: str) -> tuple[str, ...]:
     """Asks beside connections that say nothing, and others that say a byte at a time."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(65_536, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
-    with _feedd(site, pinned=False) as port, _crowd(port):
-        load = _load(port, _asked(port, "304"), connections=8, pinned=False)
-    return _row(f"{IDLE:,} idle and {SLOW} slow connections, 8 others", load)
+    with site.daemon() as daemon:
+        headers, before = _asked(daemon.port, feed, "304"), measure.memory(daemon.pid)
+        with _crowd(daemon.port, feed):
+            load = _load(daemon.port, feed, headers, connections=8, pinned=False)
+            return _row(f"304 beside {IDLE:,} idle and {SLOW} slow connections, 8 others", load, before, daemon)
 
 
-def _row(name: str, load: Load) -> tuple[str, ...]:
-    return name, f"{load.rate:,.0f}", f"{load.p99_ms:.1f} ms", load.errors or "none"
+def _many(site: sites.Site, file: Path) -> list[tuple[str, ...]]:
+    """Asks at random for 100,000 feeds, which are names of few files, for the disk's sake: the server cannot know."""
+    script = site.home / "random.lua"
+    script.write_text(
+        "math.randomseed(os.time())\n"
+        f'request = function() return wrk.format("GET", "/topics/many-" .. math.random({FEEDS}) .. ".atom") end\n'
+    )
+    with site.daemon() as daemon:
+        for suffix in ("", ".gz"):
+            source = file.with_name(file.name + suffix)
+            for number in range(1, FEEDS + 1):
+                if number % 10_000 == 1:  # a file has 65,000 names at most
+                    copy = site.feeds / "topics" / f".copy-{number}{suffix}"
+                    shutil.copy2(source, copy)
+                os.link(copy, site.feeds / "topics" / f"many-{number}.atom{suffix}")
+        rows, before = [], measure.memory(daemon.pid)
+        for name, headers in (("gzip", {"Accept-Encoding": "gzip"}), ("plain", {})):
+            load = _load(daemon.port, "/", headers, seconds=30, pinned=False, script=script)
+            rows.append(_row(f"{name}, of {FEEDS:,} feeds at random", load, before, daemon))
+    for path in [*(site.feeds / "topics").glob("many-*"), *(site.feeds / "topics").glob(".copy-*")]:
+        path.unlink()
+    return rows
+
+
+def _row(name: str, load: Load, before: measure.Memory, daemon: sites.Daemon) -> tuple[str, ...]:
+    after = measure.memory(daemon.pid)
+    grown = f"{megabytes(before.rss)} -> {megabytes(after.rss)}"
+    return name, f"{load.rate:,.0f}", f"{load.p99_ms:.1f} ms", grown, load.errors or "none"
 
 
 @contextlib.contextmanager
-def _crowd(port: int) -> Iterator[None]:
+def _crowd(port: int, feed: str) -> Iterator[None]:
     """In a thread with a loop of its own; idle ones have asked once, slow ones never finish a head."""
     ready, done = threading.Event(), threading.Event()
 
@@ -107,7 +140,7 @@ def _crowd(port: int) -> Iterator[None]:
         while not done.is_set():
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
-                for byte in b"GET /all.atom HTTP/1.1\r\nHost: a\r\nX-Slow: 0123456789012345":
+                for byte in f"GET {feed} HTTP/1.1\r\nHost: a\r\nX-Slow: 0123456789012345".encode():
                     writer.write(bytes([byte]))
                     await asyncio.sleep(0.5)
                     if done.is_set() or writer.is_closing():
@@ -148,10 +181,9 @@ def _servers(site: sites.Site) -> dict[str, contextlib.AbstractContextManager[in
 
 
 @contextlib.contextmanager
-def _feedd(site: sites.Site, *, pinned: bool = True) -> Iterator[int]:
+def _feedd(site: sites.Site) -> Iterator[int]:
     with site.daemon() as daemon:
-        if pinned:
-            subprocess.run(["taskset", "-a", "-p", "-c", "0", str(daemon.pid)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["taskset", "-a", "-p", "-c", "0", str(daemon.pid)], check=True, stdout=subprocess.DEVNULL)
         yield daemon.port
 
 
@@ -192,7 +224,7 @@ def _process(command: list[str], port: int) -> Iterator[None]:
         end = time.monotonic() + 20
         while True:
             try:
-                _get(port, {})
+                socket.create_connection(("127.0.0.1", port)).close()
                 break
             except OSError:
                 if time.monotonic() > end or process.poll() is not None:
@@ -204,15 +236,15 @@ def _process(command: list[str], port: int) -> Iterator[None]:
         process.wait(20)
 
 
-def _asked(port: int, kind: str) -> dict[str, str]:
+def _asked(port: int, feed: str, kind: str) -> dict[str, str]:
     """The headers of the request, and proof that the server answers it as it should."""
     headers = {"Accept-Encoding": "gzip"}
-    answer, _ = _get(port, headers)
+    answer = _get(port, feed, headers)
     if kind == "304":
         names = ("If-None-Match", "ETag") if answer["ETag"] else ("If-Modified-Since", "Last-Modified")
         headers[names[0]] = answer[names[1]]
         try:
-            _get(port, headers)
+            _get(port, feed, headers)
         except urllib.error.HTTPError as error:
             if error.code == 304:
                 return headers
@@ -222,19 +254,24 @@ def _asked(port: int, kind: str) -> dict[str, str]:
     return headers
 
 
-def _get(port: int, headers: dict[str, str]) -> tuple[dict[str, str], bytes]:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{_FEED}", headers=headers)
+def _get(port: int, feed: str, headers: dict[str, str]) -> Message:
+    """The headers of the answer."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{feed}", headers=headers)
     with urllib.request.urlopen(request, timeout=20) as answer:
-        return answer.headers, answer.read()
+        found: Message = answer.headers
+        return found
 
 
 def _load(
-    port: int, headers: dict[str, str], *, seconds: int = SECONDS, connections: int = CONNECTIONS, pinned: bool = True
+    port: int, feed: str, headers: dict[str, str], *, seconds: int = SECONDS, connections: int = CONNECTIONS,
+    pinned: bool = True, script: Path | None = None,
 ) -> Load:
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
-    command.append(f"http://127.0.0.1:{port}{_FEED}")
+    if script:
+        command += ["-s", str(script)]
+    command.append(f"http://127.0.0.1:{port}{feed}")
     text = subprocess.run(
         [*(["taskset", "-c", "1"] if pinned else []), *command], check=True, capture_output=True, text=True
     ).stdout
