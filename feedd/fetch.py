@@ -97,7 +97,7 @@ class Fetcher:
         await self._session.close()
 
     async def get(self, request: Request, *, body_bytes: int = 0, keep: bool = True) -> Answer:
-        """One GET at most, and what came of it. Raises nothing but CancelledError, and RuntimeError after the end.
+        """One GET (see `_ask`), and what came of it. Raises nothing but CancelledError, and RuntimeError after the end.
 
         `body_bytes`: more or less of the body than the limits say. `keep`: whether another request to the host is to
         follow soon, so that the connection is worth keeping; it is closed if the body was not read to its end.

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from feedd.freshness.effects import Mark, Rules, shown_alike
 from feedd.ingest import Report, mark
+from feedd.linkcheck import sync
 from feedd.store import Store, linkrows, unpack_ids
 from feedd.store.links import Links
 from feedd.store.sqlite import errors_in_words
@@ -42,6 +43,9 @@ def apply(store: Store, links: Links, rules: Rules, *, now: int) -> Iterator[Rep
             report = _apply(store, news, rules, now)
             store.put_meta(_TOLD, f"{current}:{seq}")
         yield report
+    with errors_in_words():
+        read = sync.read_up_to(links, store.marks.state_id())
+    store.marks.drop_relinked(read)
 
 
 def _marks(links: Links, after: int) -> list[linkrows.Mark]:

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from newsroom import Newsroom, article, changed, settings_for, tree
 
 from feedd import errors, verdicts
 from feedd.freshness.effects import Rules
 from feedd.freshness.judge import first_check_at
 from feedd.freshness.states import VERDICTS, LinkState, Verdict
 from feedd.linkcheck.sync import sync
-from feedd.store.links import NAME, Links, open_links
-from tests.newsroom import Newsroom, article, changed, settings_for, tree
+from feedd.store.links import NAME, open_links
 
 RIVER, LAKE = "https://far.example/river", "https://far.example/lake"
 
@@ -104,7 +104,8 @@ def test_a_check_that_changes_no_verdict_changes_no_byte(desk: Desk) -> None:
     link = desk.links.find_link(LAKE)
     assert link is not None
     with desk.links.transaction():
-        desk.links.put_checked([(link.id, replace(link.state, checked_at=desk.room.now + 99, status=200))], desk.room.now)
+        again = replace(link.state, checked_at=desk.room.now + 99, status=200)
+        desk.links.put_checked([(link.id, again)], desk.room.now)
     desk.hear()
     assert changed(before, tree(desk.room.out)) == set()
     assert desk.room.store.count_dirty() == 0

@@ -132,7 +132,8 @@ CREATE TABLE relinked (seq INTEGER PRIMARY KEY AUTOINCREMENT, article_id INTEGER
 
 -- What readers see of a link's freshness, by normalised URL. See effects.Mark.
 CREATE TABLE mark (
-    url TEXT PRIMARY KEY, verdict TEXT NOT NULL, since_at INTEGER NOT NULL, target TEXT NOT NULL, changed INTEGER NOT NULL
+    url TEXT PRIMARY KEY, verdict TEXT NOT NULL, since_at INTEGER NOT NULL, target TEXT NOT NULL,
+    changed INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
 
