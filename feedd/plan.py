@@ -315,7 +315,12 @@ def mint(path: str, taken: Iterable[str]) -> str:
 
 
 def tag_uri(host: str, date: str, entry_path: str) -> str:
-    """The entry's id (RFC 4151), the same for ever: nothing but the first path goes into it."""
+    """The entry's id (RFC 4151), the same for ever: nothing but the first path goes into it.
+
+    In NFC, as validators want URIs. A path that is not, as macOS writes them, may have a twin that is: hence the hash.
+    """
+    if not entry_path.isascii() and (normal := unicodedata.normalize("NFC", entry_path)) != entry_path:
+        entry_path = f"{normal}~{hash63(entry_path):016x}"
     return f"tag:{host},{date}:{quote(entry_path, safe='/~!$&()*+,;=:@')}"
 
 

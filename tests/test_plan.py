@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
+from urllib.parse import unquote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -129,6 +132,21 @@ def test_ids_are_uris_of_ascii(path: str) -> None:
     uri = plan.tag_uri("news.example", "2026-01-01", path.encode("utf-8", "ignore").decode())
     assert uri.isascii()
     assert not set(uri) & set(' "<>\\^`{|}#[]')
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_ids_are_in_normal_form_and_differ_for_paths_that_differ(one: str, other: str) -> None:
+    paths = [path.encode("utf-8", "ignore").decode() for path in (one, other, unicodedata.normalize("NFD", one))]
+    uris = {path: plan.tag_uri("news.example", "2026-01-01", path) for path in paths}
+    assert len(set(uris.values())) == len(uris)
+    for uri in uris.values():
+        path = unquote(uri)
+        assert path == unicodedata.normalize("NFC", path)
+
+
+def test_an_id_of_plain_text_is_its_path() -> None:
+    assert plan.tag_uri("news.example", "2026-01-01", "caf\u00e9.md").endswith(":caf%C3%A9.md")
+    assert "caf%C3%A9.md~" in plan.tag_uri("news.example", "2026-01-01", "cafe\u0301.md")
 
 
 def test_minted_ids_never_meet() -> None:
