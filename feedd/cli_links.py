@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,10 +28,6 @@ if TYPE_CHECKING:  # imported where used: `feedd --help` answers at once
     from feedd.store.links import Links
 
 _PAGE = 1_000
-_COLUMNS = (
-    "url", "verdict", "since", "verified", "checked", "next_check", "strikes", "first_failed", "status", "final_url",
-    "changed", "archive_url", "by_hand", "uses", "reason",
-)  # fmt: skip
 
 
 # -- check-links -------------------------------------------------------------------------------------------------------
@@ -60,8 +55,9 @@ def check_links(
     job = checks.job_of(settings, plan)
     choose = _chooser(settings, everything, urls, articles)
     if dry_run:
-        for planned in work.look_ahead(job, log, choose=choose):
-            click.echo("\t".join((planned.action, planned.host, planned.url)))
+        with _in_words():
+            for planned in work.look_ahead(job, log, choose=choose):
+                click.echo("\t".join((planned.action, planned.host, planned.url)))
         return
     with _until_interrupted() as stop, _bar() as progress, _in_words():
         summary = work.check(job, log, by="hand", stop=stop, progress=progress, choose=choose)
@@ -120,7 +116,12 @@ def _find(links: Links, url: str) -> Link:
 def _until_interrupted() -> Iterator[threading.Event]:
     """Yields what is set by Ctrl-C and SIGTERM."""
     stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def end(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one, in the middle of `set`, would wait for itself
+        stop.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
@@ -171,7 +172,8 @@ def _publish(settings: config.Config, plan: Any, log: Any) -> None:
     from feedd.store.links import open_links
 
     try:
-        state = store.open_store(plan.state_folder)
+        with _in_words():
+            state = store.open_store(plan.state_folder)
     except errors.StateLockedError:
         click.echo("The feedd that is running will publish what was found.")
         return
@@ -216,14 +218,14 @@ def list_links(config_path: str, verdict: Any, host: str, as_json: bool) -> None
 @click.pass_obj
 def show_link(config_path: str, url: str, as_json: bool) -> None:
     """Show all that is known of a link, with the evidence."""
+    from msgspec.structs import asdict
+
+    from feedd.linkcheck.rows import evidence_row
+
     with _opened(config_path) as links:
         link = _find(links, url)
     row: dict[str, Any] = _row(link)
-    row["history"] = [
-        {"at": _time(seen.at), "finding": seen.finding, "status": seen.status, "reason": seen.reason,
-         "final_url": seen.final_url}
-        for seen in link.state.history
-    ]
+    row["history"] = [asdict(evidence_row(seen)) for seen in link.state.history]
     if as_json:
         click.echo(json.dumps(row, indent=2, ensure_ascii=False))
         return
@@ -245,11 +247,11 @@ def mark_link(config_path: str, url: str, verdict: Any) -> None:
 
     now = int(time.time())
     with _opened(config_path, to_write=True) as links:
-        link = _find(links, url)
-        state = judge.unmark(link.url, link.state, now) if verdict == "none" else judge.mark(
-            link.url, link.state, verdict, now, in_feed=link.in_feed
-        )
-        with links.transaction():
+        with links.transaction():  # or what a run notes meanwhile would be lost
+            link = _find(links, url)
+            state = judge.unmark(link.url, link.state, now) if verdict == "none" else judge.mark(
+                link.url, link.state, verdict, now, in_feed=link.in_feed
+            )
             links.put_by_hand([(link.id, state)], now)
     click.echo(f"{link.url}: {state.verdict}")
     _publish_now(config_path)
@@ -276,8 +278,10 @@ def recheck_links(config_path: str, urls: tuple[str, ...], verdict: Any) -> None
 @click.pass_obj
 def export_links(config_path: str, fmt: str) -> None:
     """Write all links to standard output, as CSV or as JSON lines."""
+    from feedd.linkcheck import rows
+
     with _opened(config_path) as links:
-        writer = csv.DictWriter(sys.stdout, _COLUMNS)
+        writer = csv.DictWriter(sys.stdout, rows.COLUMNS)
         if fmt == "csv":
             writer.writeheader()
         for link in links.iter_links():
@@ -307,8 +311,12 @@ def _opened(config_path: str, *, to_write: bool = False) -> Iterator[Links]:
     from feedd.store.links import open_links
 
     settings = _settings(config_path)
+    folder = str(settings.state.path)
     with _in_words():
-        links = open_links(str(settings.state.path), read_only=not to_write)
+        links = open_links(folder, read_only=True)
+        if to_write:  # never links where there are none
+            links.close()
+            links = open_links(folder)
         try:
             yield links
         finally:
@@ -331,16 +339,9 @@ def _every(links: Links, verdict: Any) -> Iterator[Link]:
 
 
 def _row(link: Link) -> dict[str, Any]:
-    """A link as the operator sees it; times in RFC 3339, empty for never."""
-    state = link.state
-    return {
-        "url": link.url, "verdict": state.verdict, "since": _time(state.since_at), "verified": _time(state.verified_at),
-        "checked": _time(state.checked_at), "next_check": _time(state.next_check_at), "strikes": state.strikes,
-        "first_failed": _time(state.first_failed_at), "status": state.status, "final_url": state.final_url,
-        "changed": _time(state.changed_at), "archive_url": state.archive_url, "by_hand": state.by_hand,
-        "uses": link.uses, "reason": state.history[0].reason if state.history else "",
-    }
+    """A link as the operator sees it; times in RFC 3339, None for never."""
+    from msgspec.structs import asdict
 
+    from feedd.linkcheck.rows import link_row
 
-def _time(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z") if at else ""
+    return asdict(link_row(link))

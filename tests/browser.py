@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import shutil
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -20,8 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
 from processes import ROOT, Site
 from test_readers import free_port
+
+from feedd.freshness.states import Evidence, Verdict
+from feedd.linkcheck.sync import sync
+from feedd.store import open_store
+from feedd.store.links import open_links
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, Route
@@ -33,6 +41,7 @@ FLAGS = (
     "--disable-sync", "--disable-quic",
     f"--host-resolver-rules=MAP {PLAIN_HOST} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
+SEEN: tuple[Verdict, ...] = ("fresh", "dead", "moved", "failing")  # verdicts that links have, one after the other
 NARROW, WIDE, HEIGHT = 320, 1280, 800  # of windows, in CSS pixels; WCAG 2.2 section 1.4.10 asks for 320
 # Every rule of axe-core that is on by default, best practices too, and the size of targets (WCAG 2.2 section 2.5.8).
 AXE = """() => axe.run(document, {rules: {"target-size": {enabled: true}}, resultTypes: ["violations"]}).then(
@@ -87,13 +96,30 @@ def serving(folder: Path, more: Mapping[str, str], public_url: str = "") -> Iter
             "min_quality": 90,
         },
         "feeds.custom.moving-pictures": {"title": "Moving pictures", "types": ["video"]},
+        "links": {"enabled": True, "cron": "0 0 1 1 *"},
+        'links.host."*.example"': {"action": "skip"},  # nobody is asked
     }
     site = Site(folder, **tables)
     shutil.copytree(ROOT / "articles", site.articles, dirs_exist_ok=True)
     for name, text in more.items():
         site.put(name, text)
+    site.command("build")
+    check_links(site)
     with site.running():
         yield site, root
+
+
+def check_links(site: Site) -> None:
+    """As if links had been checked: each has one verdict or another."""
+    now = int(time.time())
+    with open_store(str(site.state), read_only=True) as state, contextlib.closing(open_links(str(site.state))) as links:
+        sync(links, state.marks, ("related",), now)
+        found = zip(links.iter_links(), itertools.cycle(SEEN))
+        with links.transaction():
+            for link, verdict in list(found):
+                seen = Evidence(now, "good" if verdict == "fresh" else "weak", f"it is {verdict}, they say", 200)
+                checked = replace(link.state, verdict=verdict, since_at=now, checked_at=now, history=(seen,))
+                links.put_checked([(link.id, checked)], now)
 
 
 class Window:

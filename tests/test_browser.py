@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=f"not installed: {browser.missing()}")
 
-PAGES = {"index": "", "feed": "all.html", "status": "-/"}
+PAGES = {"index": "", "feed": "all.html", "status": "-/", "links": "-/links", "dead": "-/links?verdict=dead"}
 LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"
 UNWIELDY: dict[str, Any] = {
     "excerpt": f"https://{LONG}.example/{LONG}?{LONG}", "topics": [LONG, "שלום", *"abcdefghijklm"], "length": "PT99H",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from newsroom import Newsroom, article, settings_for
+from test_web_links import fill
 from test_web_status import HUBS, app_of, failing
 
 from feedd.web import openapi
@@ -24,7 +25,7 @@ RUN = "from schemathesis.cli import schemathesis; schemathesis()"
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newsroom]:
-    """Some of everything: problems, feeds, changes, hubs that fail."""
+    """Some of everything: problems, feeds, changes, hubs that fail, links."""
     made = Newsroom(tmp_path_factory.mktemp("schema"), settings_for(hubs=HUBS))
     made.put("2023/broken.md", "---\ntitle: [1\n---\n")
     for version in range(2):
@@ -32,6 +33,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newsroom]:
             made.put(f"2023/{number}.md", article(f"Title {number}.{version}", topics=[topic]))
         made.publish()
     failing(made)
+    fill(made).close()
     yield made
     made.close()
 

@@ -12,7 +12,7 @@ from feedd import model
 from feedd.pages import templating
 from feedd.render import Options, clean, content, text
 
-Check = tuple[str, int]  # a verdict on a link, and when it was given: seconds since 1970 UTC
+Check = tuple[str, int]  # a verdict on a link, and since when it holds: seconds since 1970 UTC
 _NONE_CHECKED: dict[str, Check] = {}
 
 
@@ -119,7 +119,7 @@ def _story(
     return f'<li dir="auto">{shown}</li>\n'
 
 
-def _freshness(verdict: str, checked_at: int, english: bool) -> str:
+def _freshness(verdict: str, since_at: int, english: bool) -> str:
     shown = clean.plain(verdict)
-    when = _time(clean.seconds(checked_at), english)
+    when = ("since " if english else "") + _time(clean.seconds(since_at), english)
     return f'<span class="freshness" data-verdict="{text.attr(shown)}">{text.text(shown)} {when}</span>'

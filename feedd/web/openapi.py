@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from feedd.web import overview
+from feedd.web import linkpages, overview
 
 _LIMIT = {
     "name": "limit", "in": "query", "description": "How many rows, at most.",
@@ -21,7 +21,9 @@ _ANSWERS: dict[str, tuple[type, str, list[dict[str, Any]]]] = {
     "/-/status.json": (overview.Summary, "What is running, and how much there is of everything", []),
     "/-/problems.json": (overview.ProblemPage, "Files that cannot be used, by path", [_LIMIT, _AFTER]),
     "/-/feeds.json": (overview.FeedPage, "Feeds with their sizes and subscribers, by path", [_LIMIT, _AFTER]),
+    "/-/hubs.json": (overview.HubPage, "WebSub hubs, and what they would not hear, oldest first", [_LIMIT]),
     "/-/changes.json": (overview.ChangePage, "The last changes that readers saw, newest first", [_LIMIT]),
+    **linkpages.described(_LIMIT),
 }
 
 
@@ -47,6 +49,8 @@ def document() -> dict[str, Any]:
         }
         if parameters:
             answers["400"] = {"description": "The query cannot be understood.", **refused}
+        if path in linkpages.PATHS:
+            answers["404"] = {"description": "There is none, or links are not checked.", **refused}
         paths[path] = {"get": {"summary": summary, "parameters": parameters, "responses": answers}}
     return {
         "openapi": "3.1.0",

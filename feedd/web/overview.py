@@ -6,26 +6,34 @@ Called by `status`, in a thread of its own: reads the store, changes nothing.
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
 from feedd import site
 from feedd.render.text import rfc3339
-from feedd.store import Document, Problem, Store
+from feedd.store import Ping, Problem, Store
+from feedd.store.survey import HubLoad, LiveFeed
 from feedd.web.audience import Audience, FeedAudience, Totals
 
-T = TypeVar("T")
 SHOWN = 200  # rows of each kind on the page, and in a JSON answer unless it is asked for more or fewer
 MOST = 1_000
 MOST_READ = 20
+# As `site.base_path` places feeds, in the order of paths.
+_PLACES = sorted([("all", "all"), *((folder + "/", kind) for kind, folder in site.FOLDERS.items())])
+_LAST = chr(0x10FFFF)
+
+
+class OwnHub(Struct, frozen=True):
+    """The built-in hub. `failing`: subscriptions whose last delivery failed. None for what cannot be known now."""
+
+    hub: str
+    subscriptions: int | None
+    failing: int | None
 
 
 class About(Struct, frozen=True):
-    """The process. `mode`: how it notices changes. `started_at`: seconds since 1970."""
+    """The process. `mode`: how it notices changes. `started_at`: seconds since 1970. `own_hub`: if there is one."""
 
     version: str
     pid: int
@@ -34,6 +42,18 @@ class About(Struct, frozen=True):
     started_at: int
     articles: str
     output: str
+    own_hub: OwnHub | None = None
+
+
+class Hubs(Struct, frozen=True):
+    """Pings that hubs elsewhere are still to get, and those of them that failed when last tried.
+
+    `subscriptions`: of the built-in hub, None without one.
+    """
+
+    waiting: int
+    failing: int
+    subscriptions: int | None
 
 
 class Requests(Struct, frozen=True):
@@ -64,6 +84,7 @@ class Summary(Struct, frozen=True):
     counts: dict[str, int]
     waiting: int
     failed: int
+    hubs: Hubs
     requests: Requests
 
 
@@ -123,6 +144,36 @@ class ChangePage(Struct, frozen=True):
     changes: list[ChangeRow]
 
 
+class HubRow(Struct, frozen=True):
+    """A hub elsewhere. `reason` and `since` are of the change that it would not hear for longest."""
+
+    hub: str
+    waiting: int
+    failing: int
+    reason: str
+    since: str | None
+
+
+class PingRow(Struct, frozen=True):
+    """A change of a feed that a hub would not hear. `attempts` are counted from the last change on."""
+
+    hub: str
+    feed: str
+    url: str
+    since: str
+    attempts: int
+    next_at: str
+    reason: str
+
+
+class HubPage(Struct, frozen=True):
+    """Every hub, and the failing pings, oldest first."""
+
+    hubs: list[HubRow]
+    own: OwnHub | None
+    failing: list[PingRow]
+
+
 class MostRead(Struct, frozen=True):
     """A feed and its estimated subscribers."""
 
@@ -140,32 +191,34 @@ class Overview(Struct, frozen=True):
     failed: list[FeedRow]
     feeds: list[FeedRow]
     changes: list[ChangeRow]
+    hubs: list[HubRow]
+    own_hub: OwnHub | None
     most_read: list[MostRead]
 
 
-def summary(store: Store, audience: Audience, about: About, now: float) -> Summary:
-    """What is running and how much there is of everything."""
-    failed = sum(1 for document in store.list_documents(page=0) if document.error)
-    return _summary(store, audience, about, now, failed)
+def summary(store: Store, audience: Audience, about: About, now: float, configured: Sequence[str]) -> Summary:
+    """What is running and how much there is of everything. `configured`: hubs elsewhere."""
+    return _summary(store, audience, about, now, loads(store, configured))
+
+
+def loads(store: Store, configured: Sequence[str]) -> list[HubLoad]:
+    """What each of these hubs is still to be told."""
+    found = {load.hub: load for load in store.survey.list_hubs()}
+    return [found.get(hub) or HubLoad(hub, 0) for hub in configured]
 
 
 def problems(store: Store, *, after: str, limit: int) -> ProblemPage:
     """The problems whose paths sort after `after`."""
-    found = store.list_problems()
-    rows, last = _page(found, attrgetter("path"), after, limit)
-    return ProblemPage(len(found), [_problem(row) for row in rows], last)
-
-
-def newest_problems(store: Store, limit: int) -> list[Problem]:
-    """Those of the latest trouble, newest first."""
-    return heapq.nsmallest(limit, store.list_problems(), key=lambda row: (-row.since_at, row.path))
+    found = store.survey.list_problems(after, limit + 1)
+    last = found[limit - 1].path if len(found) > limit else None
+    return ProblemPage(store.survey.count_problems(), [_problem(row) for row in found[:limit]], last)
 
 
 def feeds(store: Store, audience: Audience, now: float, *, after: str, limit: int) -> FeedPage:
     """The feeds whose paths sort after `after`."""
-    found = sorted(_feeds(store), key=attrgetter("path"))
-    rows, last = _page(found, attrgetter("path"), after, limit)
-    return FeedPage(len(found), [_feed(row, audience, now) for row in rows], last)
+    found = store.survey.list_live(_place(after), limit + 1)
+    rows = [_feed(row, audience, now) for row in found[:limit]]
+    return FeedPage(store.survey.count_live(), rows, rows[-1].feed if len(found) > limit else None)
 
 
 def changes(store: Store, *, limit: int) -> ChangePage:
@@ -173,17 +226,23 @@ def changes(store: Store, *, limit: int) -> ChangePage:
     return ChangePage([ChangeRow(rfc3339(at), path, what) for at, path, what in store.list_changes(limit)])
 
 
-def overview(store: Store, audience: Audience, about: About, now: float) -> Overview:
-    """The page's content."""
-    found = _feeds(store)
-    failed = sorted((row for row in found if row.document.error), key=attrgetter("path"))
-    newest = heapq.nsmallest(SHOWN, found, key=lambda row: (-(row.document.written_at or 0), row.path))
+def hubs(store: Store, configured: Sequence[str], own: OwnHub | None, *, limit: int) -> HubPage:
+    """Hubs elsewhere, with at most `limit` pings that they would not hear; and the built-in one."""
+    failing = [_ping(row) for row in store.outbox.list_failing(limit) if row.hub in configured]
+    return HubPage([_hub(load) for load in loads(store, configured)], own, failing)
+
+
+def overview(store: Store, audience: Audience, about: About, now: float, configured: Sequence[str]) -> Overview:
+    """The page's content. `configured`: hubs elsewhere."""
+    survey, found = store.survey, loads(store, configured)
     return Overview(
-        summary=_summary(store, audience, about, now, len(failed)),
-        problems=[_problem(row) for row in newest_problems(store, SHOWN)],
-        failed=[_feed(row, audience, now) for row in failed[:SHOWN]],
-        feeds=[_feed(row, audience, now) for row in newest],
+        summary=_summary(store, audience, about, now, found),
+        problems=[_problem(row) for row in survey.list_newest_problems(SHOWN)],
+        failed=[_feed(row, audience, now) for row in survey.list_failed(SHOWN)],
+        feeds=[_feed(row, audience, now) for row in survey.list_newest(SHOWN)],
         changes=changes(store, limit=SHOWN).changes,
+        hubs=[_hub(load) for load in found],
+        own_hub=about.own_hub,
         most_read=most_read(audience.feeds(now)),
     )
 
@@ -194,34 +253,24 @@ def most_read(found: Iterable[FeedAudience]) -> list[MostRead]:
     return [MostRead(feed.feed, feed.subscribers, feed.reported, feed.readers) for feed in best]
 
 
-class _Feed(Struct, frozen=True, gc=False):
-    path: str
-    title: str
-    document: Document
+def _place(path: str) -> tuple[str, str]:
+    """(kind, slug) that sorts among those of feeds as any text does among their paths: both have one order."""
+    start, kind = next((place for place in reversed(_PLACES) if place[0] <= path), ("", ""))
+    is_below = start.endswith("/") and path.startswith(start)
+    return kind, path.removeprefix(start) if is_below else _LAST
 
 
-def _feeds(store: Store) -> list[_Feed]:
-    """Feeds that have a place: one that was never written has no slug yet, and is counted as waiting only."""
-    live = {document.feed_id: document for document in store.list_documents(page=0)}
-    return [
-        _Feed(site.base_path(feed.kind, feed.slug), feed.label, live[feed.id])
-        for feed in store.list_feeds() if feed.slug is not None and feed.id in live
-    ]
-
-
-def _page(found: Sequence[T], path: Callable[[T], str], after: str, limit: int) -> tuple[Sequence[T], str | None]:
-    """`limit` of the rows, which are in the order of their paths; and the path to go on from, if there are more."""
-    start = bisect_right(found, after, key=path) if after else 0
-    rows = found[start : start + limit]
-    return rows, path(rows[-1]) if start + limit < len(found) else None
-
-
-def _summary(store: Store, audience: Audience, about: About, now: float, failed: int) -> Summary:
+def _summary(store: Store, audience: Audience, about: About, now: float, found: Sequence[HubLoad]) -> Summary:
     return Summary(
         version=about.version, pid=about.pid, mode=about.mode, ready=about.ready,
         started_at=rfc3339(about.started_at), uptime_s=max(0, int(now) - about.started_at),
         articles=about.articles, output=about.output,
-        counts=store.count(), waiting=store.count_dirty(), failed=failed, requests=_requests(audience.totals()),
+        counts=store.count(), waiting=store.count_dirty(), failed=store.survey.count_failed(),
+        hubs=Hubs(
+            sum(load.waiting for load in found), sum(load.failing for load in found),
+            about.own_hub.subscriptions if about.own_hub else None,
+        ),
+        requests=_requests(audience.totals()),
     )
 
 
@@ -238,10 +287,23 @@ def _problem(row: Problem) -> ProblemRow:
     return ProblemRow(row.path, row.line, row.column, row.field, row.message, rfc3339(row.since_at))
 
 
-def _feed(row: _Feed, audience: Audience, now: float) -> FeedRow:
-    document, heard = row.document, audience.find(row.path, now) or FeedAudience(row.path, 0, 0)
+def _ping(row: Ping) -> PingRow:
+    return PingRow(
+        row.hub, row.feed, row.url, rfc3339(row.since_at), row.attempts, rfc3339(row.next_at), row.error
+    )
+
+
+def _hub(load: HubLoad) -> HubRow:
+    since = rfc3339(load.since_at) if load.since_at is not None else None
+    return HubRow(load.hub, load.waiting, load.failing, load.error, since)
+
+
+def _feed(row: LiveFeed, audience: Audience, now: float) -> FeedRow:
+    feed, document = row
+    path = site.base_path(feed.kind, feed.slug or "")
+    heard = audience.find(path, now) or FeedAudience(path, 0, 0)
     return FeedRow(
-        feed=row.path, title=row.title, entries=document.entries, bytes=document.bytes,
+        feed=path, title=feed.label, entries=document.entries, bytes=document.bytes,
         written_at=rfc3339(document.written_at) if document.written_at is not None else None,
         waiting=document.dirty_seq != document.built_seq, error=document.error,
         subscribers=heard.subscribers, reported=heard.reported, readers=heard.readers,

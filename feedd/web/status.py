@@ -6,8 +6,10 @@
 | /-/status.json | `overview.Summary`: process, counts, requests, bytes saved | |
 | /-/problems.json | `overview.ProblemPage`, by path | limit 1..1000 (200), after (a path) |
 | /-/feeds.json | `overview.FeedPage`, by path, with subscribers | limit, after |
+| /-/hubs.json | `overview.HubPage`: hubs, and what they would not hear, oldest first | limit 1..1000 (200) |
 | /-/changes.json | `overview.ChangePage`, newest first | limit 1..1000 (200), of the 200 that are kept |
-| /-/problems.atom | the newest 200 problems | token, for readers that can send no header |
+| /-/problems.atom | the newest 200 problems: files, hubs, links | token, for readers that can send no header |
+| /-/links and below | what was found of links, as pages and JSON: see `linkpages` | |
 | /-/openapi.json | the JSON in the words of OpenAPI 3.1 | |
 
 `access` judges each request first; nothing here is ever cached or logged. Built by the daemon, run by the server.
@@ -36,9 +38,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from feedd import errors, site
+from feedd.render import clean
 from feedd.store import Store
 from feedd.store.sqlite import errors_in_words
-from feedd.web import access, openapi, overview, trouble
+from feedd.web import access, linkpages, links, openapi, overview, trouble
 from feedd.web.audience import Audience
 
 T = TypeVar("T")
@@ -64,18 +67,19 @@ def status_app(
 ) -> Starlette:
     """The app for every path from /-/ on.
 
-    `open_state` opens the store read-only, and is called in a thread for each request; what it raises as StateError is
-    answered by 503. `about` and `now` (seconds since 1970) are called at each request. `token`: empty for none; then
+    `open_state` opens the store read-only, and is called in a thread for each request, as are `about` and `now`
+    (seconds since 1970); what it raises as StateError is answered by 503. `token`: empty for none; then
     `loopback_only`, which says that the server listens on loopback, must be True for anybody to see anything.
     """
     status = _Status(open_state, audience, about, settings, now)
     routes = [
         ("/-/", status.page), ("/-/status.css", status.style), ("/-/status.json", status.summary),
         ("/-/problems.json", status.problems), ("/-/feeds.json", status.feeds), ("/-/changes.json", status.changes),
-        (trouble.PATH, status.problems_feed), ("/-/openapi.json", status.openapi),
+        ("/-/hubs.json", status.hubs), (trouble.PATH, status.problems_feed), ("/-/openapi.json", status.openapi),
     ]
+    of_links = linkpages.LinkPages(status._read, _template, settings, now).routes()
     app = Starlette(
-        routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in routes],
+        routes=[*(Route(path, endpoint, methods=["GET"]) for path, endpoint in routes), *of_links],
         middleware=[Middleware(_Guard, access.Access(token, loopback_only))],
         exception_handlers={HTTPException: _refuse, errors.StateError: _unavailable},
     )
@@ -125,8 +129,11 @@ class _Status:
 
     async def page(self, request: Request) -> Response:
         def work(state: Store) -> bytes:
-            found = overview.overview(state, self._audience, self._about(), self._now())
-            return _template().render(found=found, title=self._settings.title, shown=overview.SHOWN).encode()
+            found = overview.overview(state, self._audience, self._about(), self._now(), self._settings.hubs)
+            return _template("status.html").render(
+                found=found, title=self._settings.title, shown=overview.SHOWN, now=int(self._now()),
+                links=links.brief(state.folder, self._settings),
+            ).encode()
 
         return Response(await self._read(work), media_type="text/html")
 
@@ -135,7 +142,7 @@ class _Status:
 
     async def summary(self, request: Request) -> Response:
         return _json(await self._read(
-            lambda state: overview.summary(state, self._audience, self._about(), self._now())
+            lambda state: overview.summary(state, self._audience, self._about(), self._now(), self._settings.hubs)
         ))
 
     async def problems(self, request: Request) -> Response:
@@ -152,14 +159,24 @@ class _Status:
         _, limit = _paging(request)
         return _json(await self._read(partial(overview.changes, limit=limit)))
 
+    async def hubs(self, request: Request) -> Response:
+        _, limit = _paging(request)
+        return _json(await self._read(
+            lambda state: overview.hubs(state, self._settings.hubs, self._about().own_hub, limit=limit)
+        ))
+
     async def problems_feed(self, request: Request) -> Response:
         host = access.local_host(request.scope["headers"])
         base_url = f"http://{host}" if host else self._settings.public_url
-        started_at = self._about().started_at
 
         def work(state: Store) -> bytes:
-            newest = overview.newest_problems(state, overview.SHOWN)
-            return trouble.feed(newest, self._settings, base_url=base_url, started_at=started_at)
+            found = trouble.newest(
+                state.survey.list_newest_problems(overview.SHOWN), overview.loads(state, self._settings.hubs),
+                overview.SHOWN, links.changes(state.folder, self._settings, trouble.LINKS),
+            )
+            return trouble.feed(
+                found, self._settings, base_url=base_url, started_at=self._about().started_at
+            )
 
         return Response(await self._read(work), media_type="application/atom+xml; charset=utf-8")
 
@@ -176,14 +193,20 @@ class _Status:
 
 
 @cache
-def _template() -> jinja2.Template:
+def _template(name: str) -> jinja2.Template:
     """Compiled once, when it is first asked for."""
+    return _environment().get_template(name)
+
+
+@cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("feedd.web"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, auto_reload=False,
     )
     environment.filters |= {"size": _size, "number": _number, "span": _span, "anchor": trouble.anchor}
-    return environment.get_template("status.html")
+    environment.filters["web_url"] = clean.url
+    return environment
 
 
 @cache
