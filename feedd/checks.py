@@ -6,12 +6,15 @@ neither loses nor repeats a check.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
@@ -19,11 +22,15 @@ from feedd import __version__, bulk, config, errors, logs, schedule
 from feedd.linkcheck.hosts import HostRule
 from feedd.linkcheck.process import Checker, Job
 from feedd.linkcheck.settings import Plan
-from feedd.store.links import Links, open_links
+from feedd.store.linkrows import Run
+from feedd.store.links import NAME, Links, open_links
 
-SOON_S = 20  # after an article with new links, and after the start
+T = TypeVar("T")
+
+LATER_S = 60  # until it is tried again where a command checks links
 JITTER = 0.05  # of the time between runs
-HEARD_S = 60  # how often it is looked whether somebody checked links by hand
+LOOK_S = 2  # how often it is looked whether somebody checked links by hand
+_IS_FIELD_VALUE = re.compile(r"[\t -~]+").fullmatch  # RFC 9110, section 5.5, without what is obsolete
 
 
 def job_of(settings: config.Config, plan: bulk.Plan) -> Job:
@@ -33,7 +40,7 @@ def job_of(settings: config.Config, plan: bulk.Plan) -> Job:
     rules = tuple(
         HostRule(
             pattern, rule.action, None if rule.gap_ms is None else rule.gap_ms / 1000, rule.user_agent,
-            tuple(_header(header) for header in rule.headers),
+            tuple(_header(pattern, header) for header in rule.headers),
         )
         for pattern, rule in links.host.items()
     )
@@ -48,12 +55,14 @@ def job_of(settings: config.Config, plan: bulk.Plan) -> Job:
     )
 
 
-def _header(text: str) -> tuple[str, str]:
+def _header(pattern: str, text: str) -> tuple[str, str]:
     """A header and its value, which only the environment knows. Raises ConfigError where it does not."""
     name, _, variable = text.partition(": $")
-    value = os.environ.get(variable)
-    if value is None:
-        raise errors.ConfigError("config.toml", [("links.host", f"{text}: the environment has no {variable}")])
+    value = os.environ.get(variable, "").strip()
+    if not value or not _IS_FIELD_VALUE(value):  # never shown: it may be secret
+        trouble = "what the environment has there is no header's value" if value else "the environment has none"
+        key = f'links.host."{pattern}".headers'
+        raise errors.ConfigError("config.toml", [(key, f"{name} is to be the value of ${variable}, and {trouble}")])
     return name, value
 
 
@@ -68,11 +77,13 @@ class Checks:
         self._log = log
         prepare = partial(logs.configure, settings.log.format, settings.log.level)
         self._checker = (
-            Checker(job_of(settings, plan), log, self._heard, prepare) if settings.links.enabled else None
+            Checker(job_of(settings, plan), log, self._heard, self._busy, prepare) if settings.links.enabled else None
         )
         self._links: Links | None = None
         self._news = True  # whatever an earlier run left
-        self._soon_at = 0
+        self._soon_at = self._by_hand = 0
+        self._is_soon = False
+        self._seen = self._stamp()
 
     def start(self, life: ExitStack) -> None:
         """From now on links are checked; until `life` ends."""
@@ -83,18 +94,34 @@ class Checks:
         if self._settings.cron:
             self._jobs.when("links", self._settings.cron, self._checker.start)
         else:
-            first_at = max(now + SOON_S, self._last_start() + every_s)
+            next_at = self._last_start() + every_s
+            if next_at <= now:
+                self.soon()
+                next_at = now + every_s
             self._jobs.every(
-                "links", every_s, self._checker.start, first_at=first_at, jitter_s=int(every_s * JITTER)
+                "links", every_s, self._checker.start, first_at=next_at, jitter_s=int(every_s * JITTER)
             )
-        self._jobs.every("link verdicts", HEARD_S, self._heard, first_at=now + HEARD_S)
+        self._jobs.every("link verdicts", LOOK_S, self._look, first_at=now + LOOK_S)
 
     def soon(self) -> None:
         """There may be links that nobody has checked."""
-        now = int(time.time())
-        if self._checker and not now <= self._soon_at <= now + SOON_S:  # else a run is about to begin
-            self._soon_at = now + SOON_S
-            self._jobs.at("new links", self._soon_at, self._checker.start)
+        now, soon_s = int(time.time()), self._settings.soon_s
+        if self._checker and not (self._is_soon and now <= self._soon_at <= now + soon_s):
+            self._begin_at(now + soon_s)
+
+    def _begin_at(self, at: int) -> None:
+        self._soon_at, self._is_soon = at, True
+        self._jobs.at("new links", at, self._begin)
+
+    def _begin(self) -> None:
+        """A run; after the one that is on, for that may have begun before the articles came."""
+        self._is_soon = False
+        if self._checker and not self._checker.start():
+            self._begin_at(int(time.time()) + self._settings.soon_s)
+
+    def _busy(self) -> None:
+        if not self._is_soon:
+            self._begin_at(int(time.time()) + LATER_S)
 
     def news(self) -> Links | None:
         """The links, if verdicts may have changed since it was last asked; for the thread that publishes alone."""
@@ -108,6 +135,10 @@ class Checks:
             return None  # none yet; or torn: the next run makes them anew
         return self._links
 
+    def again(self) -> None:
+        """What was taken last did not get as far as readers."""
+        self._news = True
+
     def close(self) -> None:
         """Lets go of the links."""
         links, self._links = self._links, None
@@ -118,13 +149,45 @@ class Checks:
         self._news = True
         self._wake()
 
+    def _look(self) -> None:
+        """Whether another process, a command, wrote what readers are to see."""
+        stamp = self._stamp()
+        if stamp != self._seen:
+            self._seen = stamp
+            by_hand, is_on = self._asked(lambda links: (links.count_by_hand(), self._is_on(links)), (0, False))
+            if by_hand != self._by_hand or not is_on:
+                self._by_hand = by_hand
+                self._heard()
+
+    def _is_on(self, links: Links) -> bool:
+        """Whether somebody is checking links. Readers are shown what comes of it at its end: the first run may have
+        news of every page.
+        """
+        runs = links.list_runs(1)
+        since = time.time() - self._settings.max_run_minutes * 60
+        return bool(runs) and not runs[0].finished_at and runs[0].started_at > since
+
+    def _stamp(self) -> tuple[int, ...]:
+        """Another one after each write to the links."""
+        stamp: list[int] = []
+        for name in (NAME, f"{NAME}-wal"):
+            try:
+                stat = os.stat(os.path.join(self._folder, name))
+                stamp += (stat.st_ino, stat.st_mtime_ns, stat.st_size) if stat.st_size else ()
+            except OSError:
+                continue
+        return tuple(stamp)
+
     def _last_start(self) -> int:
+        """When the last run began; 0 if it did not come to its end, for then there is more to do."""
+        runs: list[Run] = self._asked(lambda links: links.list_runs(1), [])
+        is_over = runs and runs[0].finished_at and not runs[0].counts.get("stopped")
+        return runs[0].started_at if is_over else 0
+
+    def _asked(self, question: Callable[[Links], T], otherwise: T) -> T:
+        """What the links say; `otherwise` where there are none, or torn ones: the next run sees to it."""
         try:
-            links = open_links(self._folder, read_only=True)
+            with contextlib.closing(open_links(self._folder, read_only=True)) as links:
+                return question(links)
         except (errors.StateError, sqlite3.DatabaseError):
-            return 0
-        try:
-            runs = links.list_runs(1)
-            return runs[0].started_at if runs else 0
-        finally:
-            links.close()
+            return otherwise

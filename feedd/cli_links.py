@@ -246,13 +246,13 @@ def mark_link(config_path: str, url: str, verdict: Any) -> None:
     from feedd.freshness import judge
 
     now = int(time.time())
-    with _opened(config_path, to_write=True) as links:
-        with links.transaction():  # or what a run notes meanwhile would be lost
-            link = _find(links, url)
-            state = judge.unmark(link.url, link.state, now) if verdict == "none" else judge.mark(
-                link.url, link.state, verdict, now, in_feed=link.in_feed
-            )
-            links.put_by_hand([(link.id, state)], now)
+    # Read in the transaction, too: what a run notes meanwhile is not to be lost.
+    with _opened(config_path, to_write=True) as links, links.transaction():
+        link = _find(links, url)
+        state = judge.unmark(link.url, link.state, now) if verdict == "none" else judge.mark(
+            link.url, link.state, verdict, now, in_feed=link.in_feed
+        )
+        links.put_by_hand([(link.id, state)], now)
     click.echo(f"{link.url}: {state.verdict}")
     _publish_now(config_path)
 

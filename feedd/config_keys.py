@@ -401,6 +401,9 @@ class Links(Table):
         ("related",), "which links of an article", 'a list of at least one of "related", "own", "amp", "image"'
     )
     every_minutes: int = _whole(60, 1, 10_080, "how often links that are due are looked for")
+    soon_s: int = _whole(
+        30, 1, 86_400, "seconds from a new article to the check of its links, and between two such runs"
+    )
     cron: Cron = _key(
         "", "when, instead of links.every_minutes: minute, hour, day, month, weekday in UTC",
         'five fields of cron such as "15 3 * * *"', otherwise="none", example="15 3 * * *",

@@ -257,6 +257,7 @@ class Work:
             if self._scanned and (links := self._checks.news()):
                 self._publisher.take_verdicts(links, now=now)
         except errors.StateError as error:
+            self._checks.again()
             self._log.error("what was found of links cannot be read", reason=str(error))
 
     def _scan(self, reason: str) -> None:
@@ -289,7 +290,8 @@ class Work:
         self._publisher.store.close()
         tell_torn(self._log, set_aside(self._plan.state_folder, int(time.time())), error)
         self._publisher = self._new_publisher(store.open_store(self._plan.state_folder))
-        self._prepared, self._replaced = False, True
+        self._prepared, self._replaced, self._edits = False, True, 0
+        self._checks.again()
         self._watcher.ask("new state")
 
     def _new_publisher(self, state: store.Store) -> publish.Publisher:

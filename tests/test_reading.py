@@ -88,6 +88,10 @@ def test_what_a_status_shows(statuses: tuple[int, ...], finding: Finding) -> Non
         assert found.reason.startswith(f"answered {status}")
 
 
+def test_who_redirects_to_what_is_not_http_says_nothing_of_the_link() -> None:
+    assert shows(page("", 302, location="mailto:desk@news.example")) == ("blocked", "redirects to what is not http")
+
+
 def test_a_304_is_a_success_of_who_asked_on_a_condition() -> None:
     asked = LinkState(etag='"1"', fingerprint=b"x" * 16)
     found = read(page("", 304, etag='"1"'), state=asked)

@@ -177,6 +177,8 @@ def _finding(trail: Trail, state: LinkState, made_up: MadeUp | None) -> tuple[Fi
     wall = walls.wall(answer, _read(trail)) if status >= 400 else ""
     if wall or status in BLOCKING:
         return "blocked", wall or f"answered {status}"
+    if 300 < status < 400 and answer.headers.get("location"):  # a mail address, an app: no evidence against the link
+        return "blocked", "redirects to what is not http"
     return "weak", f"answered {status}, without a place to go to" if 300 < status < 400 else f"answered {status}"
 
 

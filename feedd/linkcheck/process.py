@@ -9,11 +9,10 @@ import os
 import resource
 import signal
 import sqlite3
+import sys
 import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
-from multiprocessing.connection import Connection
+from functools import partial
 from typing import Any
 
 import structlog
@@ -22,11 +21,12 @@ from structlog.typing import FilteringBoundLogger
 
 from feedd import errors, spawn
 from feedd.freshness.urls import Kind
-from feedd.linkcheck.settings import Plan, Progress
+from feedd.linkcheck.settings import Plan
 
 NICENESS = 10  # who publishes comes first
-NEWS_S = 5.0  # at least so long between two times that publishing is told of news
 LAST_S = 5.0  # how long a run that is asked to stop may take
+EXIT_DEFECT = 70  # of its process, as of feedd
+EXIT_BUSY = 75  # somebody else checks links (EX_TEMPFAIL of sysexits.h)
 
 
 class Job(Struct, frozen=True):
@@ -46,15 +46,17 @@ class Job(Struct, frozen=True):
 
 
 class Checker:
-    """Starts runs in a process of their own, never two at once. `on_news`: called when verdicts may be others.
+    """Starts runs in a process of their own, never two at once. `on_news`: called when verdicts may be others;
+    `on_busy`: when a run could not begin, for a command checks links.
 
     `prepare` is called in that process first; it sets up the log.
     """
 
     def __init__(
-        self, job: Job, log: FilteringBoundLogger, on_news: Callable[[], None], prepare: Callable[[], None]
+        self, job: Job, log: FilteringBoundLogger, on_news: Callable[[], None], on_busy: Callable[[], None],
+        prepare: Callable[[], None],
     ) -> None:
-        self._job, self._log, self._on_news, self._prepare = job, log, on_news, prepare
+        self._job, self._log, self._on_news, self._on_busy, self._prepare = job, log, on_news, on_busy, prepare
         self._process: Any = None
         self._listener: threading.Thread | None = None
         self._guard = threading.Lock()
@@ -65,14 +67,10 @@ class Checker:
         with self._guard:
             if self._stopped or (self._listener and self._listener.is_alive()):
                 return False
-            ours, theirs = spawn.context.Pipe(duplex=False)
-            self._process = spawn.context.Process(target=_main, args=(self._job, self._prepare, theirs), name="links")
+            self._process = spawn.context.Process(target=_main, args=(self._job, self._prepare), name="links")
             with spawn.without_signals():
                 self._process.start()
-            theirs.close()
-            self._listener = threading.Thread(
-                target=self._listen, args=(ours, self._process), name="links", daemon=True
-            )
+            self._listener = threading.Thread(target=self._listen, args=(self._process,), name="links", daemon=True)
             self._listener.start()
             return True
 
@@ -83,29 +81,26 @@ class Checker:
         process, listener = self._process, self._listener
         if process and listener:
             process.terminate()
-            process.join(LAST_S)
-            if process.exitcode is None:
+            listener.join(LAST_S)  # it alone waits for the process: of two who do, one is not told how it ended
+            if listener.is_alive():
                 process.kill()
             listener.join()
 
-    def _listen(self, connection: Connection, process: Any) -> None:
-        with suppress(EOFError):
-            while True:
-                connection.recv_bytes()
-                self._on_news()
-        connection.close()
+    def _listen(self, process: Any) -> None:
         process.join()
-        if process.exitcode and not self._stopped:
+        if process.exitcode == EXIT_BUSY:
+            self._on_busy()
+        elif process.exitcode and not self._stopped:
             self._log.error("link checks ended unexpectedly", exit_code=process.exitcode)
         self._on_news()
 
 
-def _main(job: Job, prepare: Callable[[], None], told: Connection) -> None:
+def _main(job: Job, prepare: Callable[[], None]) -> None:
     from feedd.linkcheck import work
 
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, partial(_stop, stop))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     spawn.end_with_parent()
     os.nice(NICENESS)
@@ -113,19 +108,20 @@ def _main(job: Job, prepare: Callable[[], None], told: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     prepare()
     log: FilteringBoundLogger = structlog.get_logger("feedd")
-    last = time.monotonic()
-
-    def tell(_progress: Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= NEWS_S:
-            last = time.monotonic()
-            told.send_bytes(b"news")
-
     try:
-        summary = work.check(job, log, by="schedule", stop=stop, progress=tell)
+        summary = work.check(job, log, by="schedule", stop=stop)
     except errors.StateLockedError as error:
         log.info("links are not checked now", reason=str(error))
+        sys.exit(EXIT_BUSY)
     except (errors.StateError, sqlite3.Error) as error:
         log.error("links cannot be checked, their verdicts stay", reason=str(error))
+    except Exception as error:
+        log.critical("unexpected error in link checks", error=repr(error), exc_info=error)
+        sys.exit(EXIT_DEFECT)
     else:
         work.say(log, summary)
+
+
+def _stop(stop: threading.Event, number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # a second one, in the middle of `set`, would wait for itself
+    stop.set()

@@ -7,6 +7,7 @@ costs the logarithm of their number.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from typing import Literal
 
@@ -19,6 +20,7 @@ from feedd.linkcheck.robots import Robots
 from feedd.store.linkrows import Link
 
 Kind = Literal["link", "robots", "made_up", "canary"]
+WARM_S = 1.5  # after a gap: a connection may still be open, and a new one costs as much as what is asked over it
 _NO_LINK = Link(0, "", "", 0, False, LinkState())
 
 
@@ -136,7 +138,9 @@ class Turns:
             self.settle(queue)
 
     def take(self, now: float) -> Queue | None:
-        """The host that is to be asked now, busy from now on: of those that are free, who has most to do yet."""
+        """The host that is to be asked now, busy from now on: of those that are free, one that was asked a moment ago;
+        else who has most to do yet.
+        """
         self._sort(now)
         while self._ready:
             _, _, stamp, queue = heapq.heappop(self._ready)
@@ -164,4 +168,6 @@ class Turns:
             _, number, stamp, queue = heapq.heappop(resting)
             if stamp == queue.stamp:
                 work_s = (len(queue.jobs) + len(queue.later) + len(queue.ids)) * (queue.gap_s + queue.took_s + 1e-3)
+                if queue.took_s and now - queue.host.ended < queue.gap_s + WARM_S:  # over the same connection
+                    work_s = math.inf
                 heapq.heappush(self._ready, (-work_s, number, stamp, queue))

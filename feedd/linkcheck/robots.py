@@ -22,7 +22,7 @@ LONGEST_DELAY_S = 60.0  # that a host may ask for
 LIFE_S = 86_400  # section 2.4
 UNREACHABLE_LIFE_S = 3600
 # Of one group; who has more is not asked for anything. Rules with a wildcard are tried one by one, for every URL.
-RULES, WILDCARDS = 5000, 1000
+RULES, WILDCARDS = 30_000, 1000
 RULE_BYTES = 2048  # longer lines are passed over: what they could match is longer than links are
 PARSED_BYTES = 4 << 20  # of texts that are kept parsed
 

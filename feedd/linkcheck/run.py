@@ -142,7 +142,7 @@ class _Run:
         """One exchange with a host whose turn it is, and all that follows."""
         request = self._work.request(queue, job)
         began = self._loop.time()
-        keep = queue.gap_s <= KEEP_S and bool(queue.jobs or queue.ids)
+        keep = queue.gap_s <= KEEP_S and (job.kind != "link" or bool(queue.jobs or queue.ids))
         try:
             answer = await self._get(request, body_bytes=ROBOTS_BYTES if job.kind == "robots" else 0, keep=keep)
         except asyncio.CancelledError:

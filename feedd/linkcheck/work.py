@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from feedd import errors, fetch, verdicts
+from feedd.freshness import judge
 from feedd.freshness.states import LinkState
 from feedd.linkcheck import archive
 from feedd.linkcheck.dryrun import plan_of_run
@@ -46,30 +47,47 @@ def check(
 
     Raises StateLockedError while another run is on, StateError where there is no state to check, sqlite3 errors.
     """
-    with _links(job, log, stop) as links, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_check(job, links, by, stop, progress, choose(links) if choose else None))
+    def go() -> Summary:
+        with _links(job, log, stop) as links, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_check(job, links, by, stop, progress, choose(links) if choose else None))
+
+    with _alone(job.state_folder):
+        try:
+            return go()
+        except sqlite3.DatabaseError as error:
+            if not _is_torn(error):
+                raise
+            if _are_articles_torn(job.state_folder):
+                raise errors.StateError(f"the state of what was published is torn: {error}") from error
+            _set_aside(job.state_folder, log, error)
+            return go()
 
 
 def look_ahead(job: Job, log: FilteringBoundLogger, *, choose: Choose | None = None) -> Iterator[Planned]:
     """What `check` would do now, without a request. Raises what it raises."""
-    with _links(job, log, threading.Event()) as links:
+    with _alone(job.state_folder), _links(job, log, threading.Event()) as links:
         yield from plan_of_run(job.plan, links, now=time.time(), only=choose(links) if choose else None)
 
 
 @contextmanager
 def _links(job: Job, log: FilteringBoundLogger, stop: threading.Event) -> Iterator[Links]:
     """The links as the articles have them by now."""
-    with _alone(job.state_folder), open_store(job.state_folder, read_only=True) as state:
+    with open_store(job.state_folder, read_only=True) as state:
         links = _open(job.state_folder, log)
         try:
             now = int(time.time())
-            sync(links, state.marks, job.kinds, now, stop=stop.is_set)
+            sync(links, state.marks, job.kinds, now, replan=_due_in_this_run, stop=stop.is_set)
             with links.transaction():
                 links.drop_unused(now)
                 links.drop_news(verdicts.heard_of(state, links))
             yield links
         finally:
             links.close()
+
+
+def _due_in_this_run(url: str, state: LinkState, now: int, *, in_feed: bool) -> LinkState:
+    """What is new to a feed is not spread over the seconds to come: there may be no other run for an hour."""
+    return judge.replan(url, state, now - judge.SOON_S, in_feed=in_feed)
 
 
 async def _check(
@@ -86,12 +104,14 @@ async def _check(
                 job.plan, links, fetcher.get, now=time.time, random=Random(), stop=stopping, progress=progress, by=by,
                 only=chosen,
             )
-            if job.archive and not stopping.is_set():
-                dead = [link for link in _dead_since(links, began) if not link[1].archive_url]
-                copies = await archive.look_up(
-                    dead, fetcher.get, archive=job.archive, user_agent=job.plan.agent, stop=stopping
+            if job.archive:
+                dead = (link for link in _dead_since(links, began) if not link[1].archive_url)
+                copies = archive.look_up(
+                    dead, fetcher.get, archive=job.archive, user_agent=job.plan.agent, stop=stopping,
+                    within_s=job.plan.max_run_s - summary.seconds,
                 )
-                _note_copies(links, copies)
+                async for url, copy in copies:
+                    _note_copy(links, url, copy)
     finally:
         watching.cancel()
     return summary
@@ -110,11 +130,10 @@ def _dead_since(links: Links, began: int) -> Iterator[tuple[str, LinkState]]:
         after = found[-1].id
 
 
-def _note_copies(links: Links, copies: dict[str, str]) -> None:
-    rows = [(link.id, replace(link.state, archive_url=copy)) for url, copy in copies.items()
-            if (link := links.find_link(url))]
+def _note_copy(links: Links, url: str, copy: str) -> None:
     with links.transaction():
-        links.put_checked(rows, int(time.time()))
+        if link := links.find_link(url):
+            links.put_checked([(link.id, replace(link.state, archive_url=copy))], int(time.time()))
 
 
 def _open(folder: str, log: FilteringBoundLogger) -> Links:
@@ -124,9 +143,28 @@ def _open(folder: str, log: FilteringBoundLogger) -> Links:
     except sqlite3.OperationalError as error:
         raise errors.StateError(f"{folder}: the links cannot be opened: {error}") from error
     except sqlite3.DatabaseError as error:
-        aside = set_aside(folder, int(time.time()))
-        log.error("links are torn, they are made anew, unchecked", reason=str(error), kept_as=aside)
+        _set_aside(folder, log, error)
         return open_links(folder)
+
+
+def _set_aside(folder: str, log: FilteringBoundLogger, error: Exception) -> None:
+    error.with_traceback(None)  # lets go of queries that were not read to their end
+    aside = set_aside(folder, int(time.time()))
+    log.error("links are torn, they are made anew, unchecked", reason=str(error), kept_as=aside)
+
+
+def _is_torn(error: sqlite3.DatabaseError) -> bool:
+    """Whether a file is no database any more. All else, such as a full disk, leaves it as it is."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _are_articles_torn(folder: str) -> bool:
+    """Whether it is not the links, but what was published, that cannot be read. The daemon sees to that."""
+    try:
+        with open_store(folder, read_only=True) as state:
+            return not state.is_sound()
+    except sqlite3.DatabaseError:
+        return True
 
 
 @contextmanager
@@ -134,8 +172,10 @@ def _alone(folder: str) -> Iterator[None]:
     """One run at a time. Raises StateLockedError."""
     try:
         lock = os.open(os.path.join(folder, "links.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
+    except FileNotFoundError as error:
         raise errors.StateError(f"{folder}: no state yet; start `feedd run` or `feedd build` first") from error
+    except OSError as error:
+        raise errors.StateError(f"{folder}: links cannot be kept there: {errors.in_words(error)}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

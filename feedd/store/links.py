@@ -202,8 +202,13 @@ class Links(LinkUses):
         return self._put_states(rows, now, by_hand=False)
 
     def put_by_hand(self, rows: Iterable[tuple[int, LinkState]], now: int) -> int:
-        """The same for what the operator says, whatever was said before."""
+        """The same for what the operator says, whatever was said before; `count_by_hand` tells that there was more."""
+        self.put_meta({"by_hand": str(self.count_by_hand() + 1)})
         return self._put_states(rows, now, by_hand=True)
+
+    def count_by_hand(self) -> int:
+        """How often the operator said something."""
+        return int(self.find_meta("by_hand") or 0)
 
     def _put_states(self, rows: Iterable[tuple[int, LinkState]], now: int, *, by_hand: bool) -> int:
         states = list(rows)

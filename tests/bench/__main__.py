@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import build, burst, corpus, edit, growth, replay, sites, start, web
+from tests.bench import build, burst, corpus, edit, growth, links, links_month, replay, sites, start, web
 
 _BENCHMARKS: dict[str, Callable[[sites.Workshop, argparse.Namespace], None]] = {
     "build": lambda workshop, options: build.run(workshop, options.articles),
@@ -23,6 +23,8 @@ _BENCHMARKS: dict[str, Callable[[sites.Workshop, argparse.Namespace], None]] = {
     "rename": lambda workshop, options: burst.run(workshop, min(20_000, options.articles)),
     "replay": lambda workshop, options: replay.run(workshop, articles=min(300, options.articles), commits=1000),
     "web": lambda workshop, options: web.run(workshop, min(1000, options.articles)),
+    "links": lambda workshop, options: links.run(workshop),
+    "month": lambda workshop, options: links_month.run(options.articles),
     "growth": lambda workshop, options: growth.run(
         workshop, sorted({options.articles // 10, options.articles, *([1_000_000] if options.million else [])})
     ),
