@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.bench import corpus, link_peers, link_runs, sites
+from tests.bench import corpus, link_known, link_peers, link_publish, link_runs, sites
 from tests.bench.report import megabytes, seconds, table, times
 from tests.farm import addresses, breaches, log, process
 from tests.farm.places import Case
@@ -24,6 +24,7 @@ from tests.farm.places import Case
 COPIES, DAYS, PORT = 2, 15, 8000
 HOSTS, LINKS, DELAY_MS = 5_000, 100_000, 20.0
 OTHERS, OTHER_LINKS = 1_000, 20_000
+KNOWN, DUE = 1_000_000, 300
 _WRONG = {"dead": "false dead", "fresh": "false good", "moved": "false good", "stale": "false good"}
 # Behind a busy loop the farm sees late that a client has gone.
 BUSY_TOLERANCE_S = 0.25
@@ -230,7 +231,28 @@ def trouble(folder: Path, with_peers: bool) -> None:
     table(f"{OTHER_LINKS:,} links on {OTHERS:,} healthy hosts, and bad ones beside them", head, rows)
 
 
-_PARTS: dict[str, Callable[[Path, bool], None]] = {"verdicts": verdicts, "speed": speed, "trouble": trouble}
+# Many links
+
+
+def known(folder: Path, with_peers: bool) -> None:
+    """1,000,000 links known, 300 of them due: what finding those takes, in a process that has just come up."""
+    found = link_known.measure(folder / "known", KNOWN, DUE)
+    head = ("", "finding what is due", "the same again", "resident before", "and after")
+    row = (
+        f"{found.due} of {KNOWN:,}", seconds(found.first_s), seconds(found.again_s), megabytes(found.before),
+        megabytes(found.after),
+    )  # fmt: skip
+    table("Links that are due, of many", head, [row])
+
+
+def publish(folder: Path, with_peers: bool) -> None:
+    """An edit while links are checked, and while they are not."""
+    link_publish.run(folder)
+
+
+_PARTS: dict[str, Callable[[Path, bool], None]] = {
+    "verdicts": verdicts, "speed": speed, "trouble": trouble, "known": known, "publish": publish,
+}  # fmt: skip
 
 
 def main() -> None:

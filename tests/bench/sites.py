@@ -28,20 +28,21 @@ class Site:
 
     home: Path
     articles: Path
+    links: str = "enabled = false\n"  # what stands in the table of link checks, and below it
 
     @property
     def feeds(self) -> Path:
         return self.home / "feeds"
 
     def configure(self, *, settle_ms: int = 20, port: int = 0) -> Path:
-        """Write config.toml: defaults, but for the time to settle and the port. Links are not checked."""
+        """Write config.toml: defaults, but for the time to settle, the port and link checks."""
         path = self.home / "config.toml"
         self.home.mkdir(parents=True, exist_ok=True)
         path.write_text(
             '[site]\ntitle = "Example News"\nurl = "https://news.example"\npublic_url = "https://feeds.example"\n'
             f'[articles]\npath = "{self.articles}"\nsettle_ms = {settle_ms}\n'
             f'[feeds]\npath = "feeds"\n[state]\npath = "state"\n[server]\nport = {port}\n'
-            "full_fetches_per_hour = 0\n[links]\nenabled = false\n",
+            f"full_fetches_per_hour = 0\n[links]\n{self.links}",
             encoding="utf-8",
         )
         return path
