@@ -286,6 +286,13 @@ def test_the_status_is_for_this_machine(served: Daemon) -> None:
     assert ask(served.port, "/-/nothing").status == 404
 
 
+def test_what_is_not_there_is_told_to_people_as_a_page_and_to_others_in_a_line(served: Daemon) -> None:
+    browser, other = ask(served.port, "/nope.html", **BROWSER), ask(served.port, "/nope.html")
+    assert (browser.status, other.status) == (404, 404)
+    assert browser.headers["Content-Type"].startswith("text/html") and b"There is nothing here" in browser.body
+    assert other.headers["Content-Type"].startswith("text/plain") and b"There is nothing here" in other.body
+
+
 def test_with_a_token_the_status_is_for_who_has_it(tmp_path: Path, port: int) -> None:
     site = site_at(tmp_path, port, server={"status": "token", "token": TOKEN})
     with site.running() as feedd:

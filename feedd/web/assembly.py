@@ -53,10 +53,10 @@ def make(
 
     app: front.ASGIApp = front.nothing_here
     if own.status != "off":
-        app = status.status_app(
+        app = front.below("/-", status.status_app(
             lambda: store.open_store(plan.state_folder, read_only=True), counted, about, settings=plan.settings,
             token=own.token, loopback_only=own.status == "auto" and _is_loopback(own.host), now=time.time,
-        )
+        ))
     files = shelf.Shelf(plan.out, own.cache_bytes)
     limits = protocol.Limits(connections=own.max_connections)
     trusted = frozenset(own.trusted_proxies)

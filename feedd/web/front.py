@@ -92,7 +92,17 @@ async def send_answer(answer: http.Answer, send: Send) -> None:
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 
-async def nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+def below(folder: str, app: ASGIApp) -> ASGIApp:
+    """`app` for what is in the folder, and for nothing else."""
+
+    async def choose(scope: Scope, receive: Receive, send: Send) -> None:
+        is_there = scope["type"] != "http" or scope["path"] == folder or scope["path"].startswith(folder + "/")
+        await (app if is_there else nothing_here)(scope, receive, send)
+
+    return choose
+
+
+async def nothing_here(scope: Scope, _receive: Receive, send: Send) -> None:
     """The application where there is none."""
     if scope["type"] == "http":
         request = request_of(scope)
