@@ -237,10 +237,10 @@ def trouble(folder: Path, with_peers: bool) -> None:
 def known(folder: Path, with_peers: bool) -> None:
     """1,000,000 links known, 300 of them due: what finding those takes, in a process that has just come up."""
     found = link_known.measure(folder / "known", KNOWN, DUE)
-    head = ("", "finding what is due", "the same again", "resident before", "and after")
+    head = ("", "finding what is due", "and reading it", "both again", "resident before", "and after")
     row = (
-        f"{found.due} of {KNOWN:,}", seconds(found.first_s), seconds(found.again_s), megabytes(found.before),
-        megabytes(found.after),
+        f"{found.due} of {KNOWN:,}", seconds(found.found_s), seconds(found.first_s), seconds(found.again_s),
+        megabytes(found.before), megabytes(found.after),
     )  # fmt: skip
     table("Links that are due, of many", head, [row])
 
