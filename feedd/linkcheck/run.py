@@ -13,7 +13,7 @@ from random import Random
 from typing import Protocol
 
 from feedd.freshness.states import Answer, Request
-from feedd.linkcheck import network
+from feedd.linkcheck import follow, network
 from feedd.linkcheck.exchange import Exchanges
 from feedd.linkcheck.ledger import WRITE_S, Ledger, Links
 from feedd.linkcheck.queues import Job, Queue
@@ -142,7 +142,7 @@ class _Run:
         """One exchange with a host whose turn it is, and all that follows."""
         request = self._work.request(queue, job)
         began = self._loop.time()
-        keep = queue.gap_s <= KEEP_S and (job.kind != "link" or bool(queue.jobs or queue.ids))
+        keep = queue.gap_s <= KEEP_S and _is_followed(queue, job)
         try:
             answer = await self._get(request, body_bytes=ROBOTS_BYTES if job.kind == "robots" else 0, keep=keep)
         except asyncio.CancelledError:
@@ -246,3 +246,12 @@ class _Run:
             work.checked, work.requests, work.bytes, dict(work.verdicts), dict(work.changed), work.put_off, work.left,
             lapsed, self._unreachable, self._stop.is_set(), self._clock() - self._began,
         )  # fmt: skip
+
+
+def _is_followed(queue: Queue, job: Job) -> bool:
+    """Whether the same place is to be asked again: else its connection would stay open beside the next one."""
+    if job.kind == "robots":  # for those that wait for it
+        return not job.hops
+    if queue.jobs:
+        return follow.origin_of(queue.jobs[0].url) == follow.origin_of(job.url)
+    return bool(queue.ids)
