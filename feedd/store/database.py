@@ -5,7 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+CHECKPOINT_PAGES = 4_000
+LOADING_PAGES = 64_000  # while much comes in: each checkpoint syncs pages from all over the file
+_CHUNK = 500  # SQLite's oldest limit on parameters is 999
 
 
 class Database:
@@ -34,6 +39,28 @@ class Database:
             yield
         finally:
             self._db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def loading(self) -> Iterator[None]:
+        """Many transactions inside: half the time at 300,000 articles, for a write-ahead log of 256 MB at most."""
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {LOADING_PAGES}")
+        try:
+            yield
+        finally:
+            self._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _log_ahead(self) -> None:
+        """The settings of a database that this process writes to."""
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+
+    def _in(self, query: str, values: Sequence[int] | Sequence[str]) -> Iterator[Any]:
+        """The rows of `query`, which ends in IN, over any number of values: asked for in pieces."""
+        for start in range(0, len(values), _CHUNK):
+            piece = values[start : start + _CHUNK]
+            yield from self._db.execute(f"{query} ({', '.join('?' * len(piece))})", piece).fetchall()
 
     def close(self) -> None:
         """Lets go of the file; nothing happens the second time."""

@@ -6,7 +6,6 @@ mean is decided in `freshness`. Called by `linkcheck`, which writes, by `publish
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import sqlite3
@@ -31,8 +30,6 @@ KEEP_RUNS: Final = 100
 _PAGE: Final = 1_000
 _LAST: Final = (1 << 63) - 1
 _FIRST: Final = (1, 0)  # before all links that are due, in their order; next_check_at is 0 for those that never are
-_CHECKPOINT_PAGES: Final = 4_000
-_LOADING_PAGES: Final = 64_000
 
 _DUE = "uses > 0 AND next_check_at > 0 AND next_check_at <= ?"
 
@@ -106,21 +103,9 @@ class Links(LinkUses):
             if version < len(linkrows.MIGRATIONS):
                 raise errors.StateError(f"{path}: links of an older feedd, or none yet; `feedd run` makes them today's")
             return
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        self._log_ahead()
         for number, step in enumerate(linkrows.MIGRATIONS[version:], version + 1):
             self._db.executescript(f"BEGIN IMMEDIATE;\n{step}\nPRAGMA user_version = {number};\nCOMMIT;")
-
-    @contextlib.contextmanager
-    def loading(self) -> Iterator[None]:
-        """Many transactions inside: pages that change often are written back seldom, from a log of 256 MB at most."""
-        self._db.execute(f"PRAGMA wal_autocheckpoint = {_LOADING_PAGES}")
-        try:
-            yield
-        finally:
-            self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def find_meta(self, key: str) -> str | None:
         """What is noted of the whole; `id` is the database's own."""

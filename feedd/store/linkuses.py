@@ -7,7 +7,7 @@ Counts what each link is needed for, and has its next check planned anew when th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -16,8 +16,6 @@ from feedd.freshness.states import Evidence, LinkState, Verdict
 from feedd.freshness.urls import host_of
 from feedd.store.database import Database
 from feedd.store.linkrows import Link
-
-_CHUNK: Final = 500  # SQLite's oldest limit on parameters is 999
 
 # A link's state is all fields but `history` as they are, then `history` as bytes.
 _STATE = ", ".join(LinkState.__struct_fields__)
@@ -129,14 +127,6 @@ class LinkUses(Database):
             "unused_at = CASE uses + ?1 WHEN 0 THEN ?3 ELSE 0 END WHERE id = ?4",
             ((need.uses, need.feed_uses, now, number) for number, need in needs.items() if need.uses or need.feed_uses),
         )
-
-    def _in(self, query: str, values: Sequence[_V]) -> list[Any]:
-        """The rows of `query` over any number of values, asked for in pieces."""
-        rows: list[Any] = []
-        for start in range(0, len(values), _CHUNK):
-            piece = values[start : start + _CHUNK]
-            rows += self._db.execute(f"{query} ({', '.join('?' * len(piece))})", piece).fetchall()
-        return rows
 
 
 def columns(state: LinkState) -> tuple[Any, ...]:

@@ -6,17 +6,14 @@ it touched, `linkcheck` reads that; `verdicts` notes here what feeds show of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from feedd.freshness.effects import Mark
 from feedd.store.database import Database
 
-_CHUNK = 500  # SQLite's oldest limit on parameters is 999
 _SHOWN = "a.id, b.data, a.position IS NOT NULL FROM article a JOIN body b ON b.article_id = a.id"
-T = TypeVar("T")
 _values = msgspec.structs.astuple
 
 Linked = tuple[bytes, bool]  # an article as bytes, and whether it is an entry of any feed
@@ -64,12 +61,8 @@ class Marks(Database):
 
     def find_linked(self, ids: Sequence[int]) -> dict[int, Linked]:
         """Those of the articles that are public, and whose files are there."""
-        found: dict[int, Linked] = {}
-        for piece in _pieces(ids):
-            marks = ", ".join("?" * len(piece))
-            query = f"SELECT {_SHOWN} WHERE a.id IN ({marks}) AND a.public AND a.path IS NOT NULL"
-            found |= {i: (data, bool(shown)) for i, data, shown in self._db.execute(query, piece)}
-        return found
+        query = f"SELECT {_SHOWN} WHERE a.public AND a.path IS NOT NULL AND a.id IN"
+        return {i: (data, bool(shown)) for i, data, shown in self._in(query, ids)}
 
     # -- for readers -------------------------------------------------------------------------------------------------
 
@@ -79,13 +72,8 @@ class Marks(Database):
 
     def find_marks(self, urls: Sequence[str]) -> dict[str, Mark]:
         """What readers see of the links, by normalised URL; nothing for a link that was never checked."""
-        found: dict[str, Mark] = {}
-        for piece in _pieces(urls):
-            marks = ", ".join("?" * len(piece))
-            rows = self._db.execute(f"SELECT * FROM mark WHERE url IN ({marks})", piece)
-            found |= {url: Mark(verdict, since_at, target, bool(changed))
-                      for url, verdict, since_at, target, changed in rows}
-        return found
+        rows = self._in("SELECT * FROM mark WHERE url IN", urls)
+        return {url: Mark(verdict, at, target, bool(changed)) for url, verdict, at, target, changed in rows}
 
     def put_marks(self, marks: Iterable[tuple[str, Mark]]) -> None:
         """From now on readers see this of the links; nothing of one that is unchecked."""
@@ -98,7 +86,3 @@ class Marks(Database):
     def drop_marks(self) -> None:
         """Nothing is known of any link."""
         self._db.execute("DELETE FROM mark")
-
-
-def _pieces(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))

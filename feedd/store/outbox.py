@@ -14,7 +14,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from feedd.store import schema
-from feedd.store.database import Database
+from feedd.store.database import CHECKPOINT_PAGES, Database
 
 _PING = "id, hub, url, feed, seq, since_at, attempts, next_at, error"
 
@@ -110,5 +110,5 @@ def open_outbox(folder: str) -> Outbox:
     path = quote(os.path.join(folder, schema.NAME))
     database = sqlite3.connect(f"file:{path}?mode=rw", uri=True, isolation_level=None, timeout=0)
     database.execute("PRAGMA synchronous = NORMAL")
-    database.execute(f"PRAGMA wal_autocheckpoint = {schema.CHECKPOINT_PAGES}")
+    database.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     return Outbox(database)

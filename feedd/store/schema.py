@@ -6,8 +6,6 @@ A step is never changed once it has been released: a new need is a new step, wit
 from __future__ import annotations
 
 NAME = "feedd.db"
-CHECKPOINT_PAGES = 4_000
-LOADING_PAGES = 64_000  # while many articles come in: each checkpoint syncs pages from all over the file
 
 VERSION_1 = """
 -- What was true for the whole state: fingerprints of the configuration, whether the first scan is done.

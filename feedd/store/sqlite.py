@@ -11,7 +11,6 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -25,7 +24,6 @@ from feedd.store.rows import Document, Feed, FileRow, Problem
 from feedd.store.survey import Survey
 
 NAME = schema.NAME
-_CHUNK = 500  # SQLite's oldest limit on parameters is 999
 _KNOWN = ", ".join(plan.Known.__struct_fields__)
 _SHOWN = ", ".join(f"a.{name}" for name in plan.Shown.__struct_fields__)
 _article_from = msgspec.msgpack.Decoder(model.Article).decode
@@ -99,10 +97,8 @@ class Store(Database):
     def prepare(self) -> None:
         """Settings, and the migrations that are due, in one transaction each."""
         version = self.check_version()  # before anything is written
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._log_ahead()
         self._db.execute("PRAGMA cache_size = -16000")
-        self._db.execute(f"PRAGMA wal_autocheckpoint = {schema.CHECKPOINT_PAGES}")
         for number, step in enumerate(schema.MIGRATIONS[version:], version + 1):
             self._db.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version = {number}; COMMIT")
 
@@ -115,16 +111,6 @@ class Store(Database):
                 f"this one knows {len(schema.MIGRATIONS)}); run that version, or give this one another [state] path"
             )
         return int(version)
-
-    @contextlib.contextmanager
-    def loading(self) -> Iterator[None]:
-        """Many transactions inside: half the time at 300,000 articles, for a write-ahead log of 256 MB at most."""
-        self._db.execute(f"PRAGMA wal_autocheckpoint = {schema.LOADING_PAGES}")
-        try:
-            yield
-        finally:
-            self._db.execute(f"PRAGMA wal_autocheckpoint = {schema.CHECKPOINT_PAGES}")
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def is_sound(self) -> bool:
         """SQLite's own quick check of every page; seconds for a state of a gigabyte."""
@@ -448,12 +434,6 @@ class Store(Database):
             "feeds": "document WHERE page = 0", "archives": "document WHERE page > 0", "problems": "problem",
         }
         return {name: int(self._db.execute(f"SELECT count(*) FROM {q}").fetchone()[0]) for name, q in queries.items()}
-
-    def _in(self, query: str, values: Sequence[int] | Sequence[str]) -> Iterator[Any]:
-        """`query` over any number of values, in pieces."""
-        for start in range(0, len(values), _CHUNK):
-            piece = values[start : start + _CHUNK]
-            yield from self._db.execute(f"{query} ({', '.join('?' * len(piece))})", piece)
 
 
 _values = msgspec.structs.astuple
