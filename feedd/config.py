@@ -220,7 +220,7 @@ def _tag_host(site_url: str) -> str:
     return "localhost" if not host or ":" in host else host.rstrip(".")
 
 
-def is_cron(text: str) -> bool:
+def _is_cron(text: str) -> bool:
     """Whether the five fields name times."""
     from feedd import schedule  # with APScheduler, for those alone who ask
 
@@ -270,7 +270,7 @@ def _conflicts(config: Config, file: Path) -> Iterator[tuple[str, str, str]]:
     articles, feeds, state = config.articles, config.feeds, config.state
     if config.hub.enabled and not config.server.enabled:
         yield "hub.enabled", "server.enabled", "true is not allowed: subscribers reach the hub through the server"
-    if config.links.cron and not is_cron(config.links.cron):
+    if config.links.cron and not _is_cron(config.links.cron):
         yield "links.cron", "", f"{toml(config.links.cron)} is not allowed; allowed: five fields that name some time"
     if config.server.status == "token" and not config.server.token:
         yield "server.token", "server.status", 'is missing, and server.status is "token": nobody could see /-/'

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -42,13 +41,6 @@ from tests.linksite import (
 from tests.newsroom import changed, tree
 from tests.processes import FEEDD, Site, environment, until
 from tests.test_archive import BY_DATE, HOST, TimeGate
-
-
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[process.Farm]:
-    with process.running(tmp_path_factory.mktemp("farm") / "farm.log", hosts=40) as running:
-        yield running
-
 
 # -- what is not there -----------------------------------------------------------------------------------------------
 

@@ -7,14 +7,11 @@ import contextlib
 import gzip
 import ipaddress
 import os
-import shutil
 import socket
 import ssl
-import subprocess
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import brotli
@@ -26,10 +23,12 @@ from hypothesis import strategies as st
 from feedd import connect, fetch, guard, unpack
 from feedd.fetch import Fetcher, Limits
 from feedd.freshness.states import Answer, Request
+from tests.farm.process import AUTHORITY
 
 USUAL = Limits()
 LOOPBACK: tuple[guard.Network, ...] = (ipaddress.ip_network("127.0.0.0/8"),)
 QUICK = Limits(connect_s=5, total_s=0.4)  # where the end is that time runs out
+CERTIFICATES = AUTHORITY.parent
 AGENT = "feedd/1.0 (+https://news.example/about)"
 PAGE = "<!doctype html><title>Größe</title><p>Words".encode()
 
@@ -85,8 +84,8 @@ class Server:
         return dict(line.split(": ", 1) for line in self.heads[request][1:])
 
     @contextlib.asynccontextmanager
-    async def running(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
-        server = await asyncio.get_running_loop().create_server(partial(Peer, self), "127.0.0.1", 0, ssl=tls)
+    async def running(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[Server]:
+        server = await asyncio.get_running_loop().create_server(partial(Peer, self), host, 0, ssl=tls)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
@@ -769,34 +768,19 @@ def test_what_the_system_says_of_a_connection_is_told(
     assert alone("http://h.example/", at("192.0.2.1")).failure == failure
 
 
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for tls.example, signed by itself, and its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl to make certificates with")
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=tls.example", "-addext", "subjectAltName=DNS:tls.example", "-keyout", path, "-out",
-         path.with_suffix(".crt")],
-        check=True, capture_output=True, timeout=30,
-    )  # fmt: skip
-    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
-    return path
-
-
-@pytest.mark.parametrize(("host", "is_trusted", "failure"), [
-    ("tls.example", True, ""), ("tls.example", False, "tls"), ("other.example", True, "tls"),
+@pytest.mark.parametrize(("certificate", "host", "is_trusted", "failure"), [
+    ("good", "127.1.200.1", True, ""), ("good", "127.1.200.1", False, "tls"),
+    ("selfsigned", "127.1.200.2", True, "tls"), ("expired", "127.1.200.3", True, "tls"),
+    ("misnamed", "127.1.200.4", True, "tls"),
 ])  # fmt: skip
-def test_certificates_are_checked(certificate: Path, host: str, is_trusted: bool, failure: str) -> None:
+def test_certificates_are_checked(certificate: str, host: str, is_trusted: bool, failure: str) -> None:
     server, theirs = Server(answers()), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    theirs.load_cert_chain(certificate)
-    ours = ssl.create_default_context(cafile=str(certificate)) if is_trusted else None
+    theirs.load_cert_chain(CERTIFICATES / f"{certificate}.pem")
+    ours = ssl.create_default_context(cafile=str(AUTHORITY)) if is_trusted else None
 
     async def work() -> Answer:
-        async with server.running(theirs), Fetcher(
-            Limits(), allowed=LOOPBACK, ports=(server.port,), lookup=at("127.0.0.1"), tls=ours
+        async with server.running(theirs, host), Fetcher(
+            Limits(), allowed=LOOPBACK, ports=(server.port,), tls=ours
         ) as fetcher:
             return await fetcher.get(Request(f"https://{host}:{server.port}/", AGENT))
 

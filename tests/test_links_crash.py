@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,13 +27,6 @@ from tests.linksite import (
 )
 from tests.processes import until
 from tests.test_daemon import disk
-
-
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[process.Farm]:
-    with process.running(tmp_path_factory.mktemp("farm") / "farm.log", hosts=40) as running:
-        yield running
-
 
 SLOW_MS = 60
 LOST = 4  # answers, at most, that a kill costs: one in flight, and those of the tenth of a second before they are noted

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from feedd.store.links import NAME
 from tests.farm import process
@@ -32,13 +29,6 @@ from tests.linksite import (
 )
 from tests.newsroom import changed, tree
 from tests.processes import FEEDD, environment, until
-
-
-@pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[process.Farm]:
-    with process.running(tmp_path_factory.mktemp("farm") / "farm.log", hosts=40) as running:
-        yield running
-
 
 SLOW_MS = 60
 NEVER = "0 0 30 2 *"

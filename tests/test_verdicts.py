@@ -40,10 +40,11 @@ class Desk:
         sync(self.links, self.room.store.marks, ("related",), self.room.now)
 
     def find(self, url: str, verdict: Verdict, **state: Any) -> None:
-        """The verdict on a link, or nothing if no article has it."""
+        """The verdict on a link, or nothing if no article has it. As with the judge, it holds since it was entered."""
         link = self.links.find_link(url)
         if link is not None:
-            found = replace(link.state, verdict=verdict, since_at=self.room.now, **state)
+            since_at = link.state.since_at if link.state.verdict == verdict else self.room.now
+            found = replace(link.state, verdict=verdict, since_at=since_at, **state)
             with self.links.transaction():
                 self.links.put_checked([(link.id, found)], self.room.now)
 
