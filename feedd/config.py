@@ -21,7 +21,8 @@ from pydantic.fields import FieldInfo
 
 from feedd import plan, site
 from feedd.config_keys import Config as Config
-from feedd.config_keys import CustomFeed, Links, Override, Server, Table, below, extra, toml
+from feedd.config_keys import CustomFeed, Links, Override, Server, Table, below, extra
+from feedd.config_values import toml
 from feedd.errors import ConfigError
 from feedd.freshness import effects
 
