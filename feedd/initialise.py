@@ -18,8 +18,8 @@ from msgspec import Struct
 from pydantic.fields import FieldInfo
 
 from feedd import config, errors, files, logs, model, parse
-from feedd.config_keys import Config, Table, below, extra
-from feedd.config_values import toml
+from feedd.config.keys import Config, Table, below, extra
+from feedd.config.values import toml
 
 CONFIG_NAME = "config.toml"
 _MAX_BYTES = 8 << 20

@@ -24,7 +24,8 @@ import structlog
 from msgspec.structs import replace
 from newsroom import tree
 
-from feedd import config, daemon, publish
+from feedd import config, publish
+from feedd.daemon import opening
 from feedd.store import open_store
 from feedd.store.sqlite import NAME
 
@@ -118,7 +119,7 @@ class Site:
         source.backup(copy)
         copy.close()
         source.close()
-        plan = replace(daemon.plan_of(config.load(self.config)), state_folder=str(folder), out=str(folder / "feeds"))
+        plan = replace(opening.plan_of(config.load(self.config)), state_folder=str(folder), out=str(folder / "feeds"))
         with open_store(str(folder)) as store:
             with store.transaction():
                 store.mark_all_dirty()

@@ -13,7 +13,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from feedd import config, config_keys, errors, model, plan, site
+from feedd import config, errors, model, plan, site
+from feedd.config import keys
 
 PROJECT = Path(__file__).parent.parent
 
@@ -309,10 +310,10 @@ def test_an_unknown_key_is_met_with_the_one_that_was_meant(tmp_path: Path, text:
     assert problems(tmp_path, text) == {key: said}
 
 
-class Hub(config_keys.Table):
-    url: str = config_keys._key("", "", "a URL")
-    api_token: int = config_keys._key(0, "", "a number")
-    secrets: dict[str, int] = config_keys._key({}, "", "numbers")
+class Hub(keys.Table):
+    url: str = keys._key("", "", "a URL")
+    api_token: int = keys._key(0, "", "a number")
+    secrets: dict[str, int] = keys._key({}, "", "numbers")
 
 
 def test_no_message_shows_what_may_be_secret(tmp_path: Path) -> None:

@@ -19,15 +19,14 @@ LAYERS = {
         "schedule", "notify", "hub", "background", "spawn", "verdicts", "linkcheck",
     },
     "edges": {
-        "config", "config_keys", "config_values", "initialise", "logs", "web", "report", "push", "checks", "daemon",
-        "cli", "cli_links", "__main__", "__init__",
+        "config", "initialise", "logs", "web", "daemon", "cli", "__main__", "__init__",
     },
 }
 ONLY_IN = {  # third-party package -> the modules that may know it
     "apscheduler": {"schedule"}, "watchdog": {"watch"}, "feedgen": {"render"}, "yaml": {"yamldata", "frontmatter"},
-    "sqlite3": {"store", "preview", "daemon", "hub", "linkcheck", "checks"},
-    "pydantic": {"config", "config_keys", "config_values", "initialise"}, "click": {"cli", "cli_links", "report"},
-    "rich": {"cli", "cli_links"}, "brotli": {"rebuild", "unpack"}, "isal": {"rebuild"}, "nh3": {"html"},
+    "sqlite3": {"store", "preview", "daemon", "hub", "linkcheck"},
+    "pydantic": {"config", "initialise"}, "click": {"cli"},
+    "rich": {"cli"}, "brotli": {"rebuild", "unpack"}, "isal": {"rebuild"}, "nh3": {"html"},
     "markdown_it": {"html"}, "ftfy": {"text"}, "jinja2": {"pages", "web"}, "protego": {"linkcheck"},
     "aiohttp": {"connect", "fetch", "notify", "hub"}, "uvicorn": {"web"}, "httptools": {"web"}, "starlette": {"web"},
 }

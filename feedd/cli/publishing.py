@@ -1,4 +1,4 @@
-"""The command line: thin verbs over the modules that do the work, and exit codes that mean something."""
+"""Commands about articles and feeds: run, build, lint, status, check-config, init."""
 
 from __future__ import annotations
 
@@ -6,100 +6,49 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from feedd import __version__, cli_links, errors
+from feedd import errors
+from feedd.cli import common
 
 if TYPE_CHECKING:  # imported where used: `feedd --help` answers at once
     from structlog.typing import FilteringBoundLogger
 
-    from feedd import bulk, config
-
-EXIT_FINDINGS = 1
-EXIT_CONFIG = 2
-EXIT_STATE = 3
-EXIT_OUTPUT = 4
-EXIT_DEFECT = 70
-
-EXIT_CODES = """\b
-Exit codes:
-  0   done
-  1   findings: lint or status found problems
-  2   the command line or config.toml is wrong
-  3   the state is in use, was written by a newer feedd, or cannot be had
-  4   a feed could not be written, or an address could not be had
-  70  a defect of feedd; the log has its trace"""
+    from feedd import bulk
 
 
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--config", "config_path", default="config.toml", metavar="FILE", show_default=True,
-              help="The configuration; paths in it are relative to its folder.")
-@click.version_option(__version__, prog_name="feedd")
-@click.pass_context
-def cli(context: click.Context, config_path: str) -> None:
-    """Publishes a folder of articles as Atom, RSS and JSON feeds, and keeps them in step with it."""
-    context.obj = config_path
-
-
-def main() -> None:
-    """The entry point: errors as sentences, exit codes as documented."""
-    try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(EXIT_CONFIG)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    except errors.ConfigError as error:
-        click.echo(str(error), err=True)
-        sys.exit(EXIT_CONFIG)
-    except errors.StateError as error:
-        click.echo(f"feedd: {error}", err=True)
-        sys.exit(EXIT_STATE)
-    except errors.FeeddError as error:
-        click.echo(f"feedd: {error}", err=True)
-        sys.exit(EXIT_OUTPUT)
-    except Exception:
-        import traceback
-
-        traceback.print_exc()
-        sys.exit(EXIT_DEFECT)
-
-
-@cli.command()
+@click.command()
 @click.pass_obj
 def run(config_path: str) -> None:
     """Publish, and keep publishing until SIGTERM or Ctrl-C."""
-    from feedd import config, daemon
+    from feedd import config
+    from feedd.daemon import life
 
     settings = config.load(config_path)
-    log = _logger(settings)
+    log = common.logger(settings)
     for key, what in config.warnings(settings):
         log.warning("configuration", key=key, hint=what)
-    daemon.run(settings, log)
+    life.run(settings, log)
 
 
-@cli.command()
+@click.command()
 @click.option("--dry-run", is_flag=True, help="Write nothing.")
 @click.option("--diff", is_flag=True,
               help="With --dry-run: say which entries subscribers would see as new, updated, removed.")
 @click.pass_obj
 def build(config_path: str, dry_run: bool, diff: bool) -> None:
     """Bring every feed up to date once."""
-    from feedd import config, daemon, preview
+    from feedd import config, preview
+    from feedd.daemon import opening
     from feedd.store.sqlite import errors_in_words
 
     if diff and not dry_run:
         raise click.UsageError("--diff needs --dry-run")
     settings = config.load(config_path)
-    log = _logger(settings)
-    plan = daemon.plan_of(settings)
+    log = common.logger(settings)
+    plan = opening.plan_of(settings)
     if dry_run:
         with errors_in_words():
             found = preview.differences(plan, log, now=int(time.time()), now_ns=time.time_ns())
@@ -110,18 +59,19 @@ def build(config_path: str, dry_run: bool, diff: bool) -> None:
         click.echo(", ".join(f"{count} {what}" for what, count in counts.items()) + " (entries, summed over feeds)")
         return
     with errors_in_words():
-        left = daemon.mending(plan.state_folder, log, lambda: _build(plan, log))
+        left = opening.mending(plan.state_folder, log, lambda: _build(plan, log))
     if left:
         raise errors.OutputError(f"{left} documents could not be written; `feedd status` names them")
 
 
 def _build(plan: bulk.Plan, log: FilteringBoundLogger) -> int:
     """Everything once; returns how many documents could not be written. Raises sqlite3.DatabaseError."""
-    from feedd import daemon, publish
+    from feedd import publish
+    from feedd.daemon import opening
 
     began = time.monotonic()
-    state = daemon.open_state(plan.state_folder, log, now=int(time.time()))
-    with state, _progress() as advance:
+    state = opening.open_state(plan.state_folder, log, now=int(time.time()))
+    with state, common.progress() as advance:
         publisher = publish.Publisher(state, plan, log, settle_ns=50_000_000, progress=advance)
         publisher.prepare(now=int(time.time()))
         unsettled = publisher.scan(now=int(time.time()), now_ns=time.time_ns())
@@ -139,38 +89,7 @@ def _build(plan: bulk.Plan, log: FilteringBoundLogger) -> int:
     return left
 
 
-def _logger(settings: config.Config) -> FilteringBoundLogger:
-    import structlog
-
-    from feedd import logs
-
-    logs.configure(settings.log.format, settings.log.level, sys.stderr)
-    logger: FilteringBoundLogger = structlog.get_logger("feedd")
-    return logger
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int], None]]:
-    """A bar on a terminal, for work that takes long; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda _what, _count: None
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def advance(what: str, count: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=None)
-            bars.advance(tasks[what], count)
-
-        yield advance
-
-
-@cli.command()
+@click.command()
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a finding.")
 @click.pass_obj
@@ -203,16 +122,17 @@ def lint(config_path: str, files: tuple[str, ...], as_json: bool) -> None:
                 click.echo(f"{path}:{finding.line}: {finding.level}: {finding.rule}: {finding.message}")
     click.echo(f"{len(files)} files, {count} findings", err=as_json)
     if count:
-        sys.exit(EXIT_FINDINGS)
+        sys.exit(common.EXIT_FINDINGS)
 
 
-@cli.command()
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
 @click.option("--feeds", "all_feeds", is_flag=True, help="List every feed, not only the first twenty.")
 @click.pass_obj
 def status(config_path: str, as_json: bool, all_feeds: bool) -> None:
     """Say what is published, what is wrong, and what changed last."""
-    from feedd import config, report
+    from feedd import config
+    from feedd.cli import report
     from feedd.store.sqlite import errors_in_words
 
     settings = config.load(config_path)
@@ -223,10 +143,10 @@ def status(config_path: str, as_json: bool, all_feeds: bool) -> None:
     else:
         report.show(found, all_feeds=all_feeds)
     if found["problems"] or found["failed"]:
-        sys.exit(EXIT_FINDINGS)
+        sys.exit(common.EXIT_FINDINGS)
 
 
-@cli.command("check-config")
+@click.command("check-config")
 @click.pass_obj
 def check_config(config_path: str) -> None:
     """Check config.toml, and say everything that is wrong at once."""
@@ -238,7 +158,7 @@ def check_config(config_path: str) -> None:
     click.echo(f"{config_path}: good")
 
 
-@cli.command()
+@click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False))
 def init(folder: str) -> None:
     """Look at the articles below DIR, and write a commented config.toml there."""
@@ -247,7 +167,3 @@ def init(folder: str) -> None:
     click.echo(initialise.describe(findings := initialise.inspect(folder)))
     path = initialise.write_config(folder, findings)
     click.echo(f"{path} is written; next: feedd --config {path} run")
-
-
-cli.add_command(cli_links.check_links)
-cli.add_command(cli_links.links_group)

@@ -1,144 +1,31 @@
-"""The life of the process on one page: build, start, work, stop in reverse.
+"""The loop of the publishing thread: batches of paths in, feeds out; faults of the outside world are waited out.
 
-Edge: sees the configuration, the clock and the signals, and hands plain values down.
+Edge: reads the clock. Started and stopped by the daemon's life; nothing else publishes while it runs.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from feedd import bulk, catalog, checks, config, errors, files, intake, publish, push, schedule, settle, store, watch
+from feedd import bulk, catalog, errors, files, publish, schedule, settle, store, watch
+from feedd.daemon import checks, opening
 from feedd.store.sqlite import set_aside
-from feedd.web import assembly
 
 FEW_DOCUMENTS = 1_000  # so many archives are written before the daemon calls itself ready
 RETRY_S = (2.0, 5.0, 10.0)  # after the output or the state could not be written
-_STOP = {signal.SIGTERM, signal.SIGINT}
 
 
 class Stopped(BaseException):
     """Raised inside long work when the process has been asked to stop; everything is left for the next start."""
-
-
-def plan_of(settings: config.Config) -> bulk.Plan:
-    """The configuration as the plain values that the work needs."""
-    feeds = config.settings(settings)
-    source = intake.Source(
-        os.path.abspath(settings.articles.path), settings.site.url, settings.articles.max_bytes, feeds.rules
-    )
-    return bulk.Plan(source, feeds, os.path.abspath(settings.state.path), os.path.abspath(settings.feeds.path))
-
-
-def open_state(folder: str, log: FilteringBoundLogger, *, now: int) -> store.Store:
-    """The state; one that is torn is set aside, and made anew from the articles with the same ids.
-
-    Raises StateLockedError, StateTooNewError, StateError.
-    """
-    try:
-        return store.open_store(folder)
-    except sqlite3.OperationalError as error:
-        raise errors.StateError(f"{folder}: the state cannot be opened: {error}") from error
-    except sqlite3.DatabaseError as error:
-        tell_torn(log, set_aside(folder, now), error)
-        return store.open_store(folder)
-
-
-def mending(folder: str, log: FilteringBoundLogger, work: Callable[[], int]) -> int:
-    """What `work` returns; if it finds the state torn, once more over a new one. Raises sqlite3 errors."""
-    try:
-        return work()
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:
-        tell_torn(log, set_aside(folder, int(time.time())), error)
-        return work()
-
-
-def tell_torn(log: FilteringBoundLogger, aside: str, error: Exception) -> None:
-    """Says what became of a torn state."""
-    log.error(
-        "state is torn, it is made anew from the articles with the same entry ids", reason=str(error), kept_as=aside
-    )
-
-
-def run(settings: config.Config, log: FilteringBoundLogger) -> None:
-    """Publishes until SIGTERM or SIGINT. Raises FeeddError for what keeps it from starting, and unexpected errors."""
-    plan = plan_of(settings)
-    ready, stopping = threading.Event(), threading.Event()
-    with ExitStack() as life, _stop_signals() as wait_for_stop:
-        state = open_state(plan.state_folder, log, now=int(time.time()))
-        life.callback(state.close)
-        watcher = watch.Watcher(
-            plan.source.root, gap_s=settings.articles.settle_ms / 1000, max_wait_s=settings.articles.max_wait_ms / 1000,
-            polling={"auto": None, "polling": True, "inotify": False}[settings.articles.watch],
-            poll_s=settings.articles.poll_interval_s,
-        )
-        jobs = schedule.Schedule()
-        pushed = push.Push(settings, plan, log)
-        checking = checks.Checks(settings, plan, log, jobs, watcher.wake)
-        work = Work(state, plan, log, watcher, jobs, ready, stopping, pushed.tell, checking)
-        life.callback(work.close)
-        pushed.start(life)
-        checking.start(life)
-        if settings.server.enabled:
-            try:
-                server = assembly.make(
-                    settings, plan, ready.is_set, lambda: watcher.mode, lambda: work.removed, pushed.before
-                )
-            except OSError as error:
-                place = f"{settings.server.host}:{settings.server.port}"
-                raise errors.OutputError(f"cannot listen on {place}: {error.strerror}; see [server]") from error
-            server.start()
-            life.callback(server.stop)
-            log.info("serving", page=server.address + "/", ready=server.address + "/readyz")
-        life.enter_context(watcher)
-        jobs.start()
-        life.callback(jobs.stop)
-        interval_s = settings.articles.scan_interval_s
-        jobs.every("scan", interval_s, lambda: watcher.ask("schedule"), first_at=int(time.time()) + interval_s)
-        worker = threading.Thread(target=work.run, name="publish")
-        worker.start()
-        log.info("watching", articles=plan.source.root, mode=watcher.mode, feeds=plan.out)
-        caught = wait_for_stop()
-        stopping.set()
-        log.info("stopping", signal=caught.name)
-        jobs.stop()
-        watcher.stop()
-        worker.join()
-    if work.failure:
-        raise work.failure
-    log.info("stopped")
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], signal.Signals]]:
-    """Yields a function that waits for SIGTERM or SIGINT, whichever thread is given it.
-
-    Not by blocking them for sigwait: multiprocessing unblocks both in the thread that first starts a process.
-    """
-    receiver, sender = socket.socketpair()
-    sender.setblocking(False)
-    handlers = {number: signal.signal(number, lambda *_: None) for number in _STOP}
-    before = signal.set_wakeup_fd(sender.fileno())
-    try:
-        yield lambda: signal.Signals(receiver.recv(1)[0])
-    finally:
-        signal.set_wakeup_fd(before)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        receiver.close()
-        sender.close()
 
 
 class Work:
@@ -288,7 +175,7 @@ class Work:
         error.with_traceback(None)  # lets go of queries that were not read to their end
         self._publisher.close()
         self._publisher.store.close()
-        tell_torn(self._log, set_aside(self._plan.state_folder, int(time.time())), error)
+        opening.tell_torn(self._log, set_aside(self._plan.state_folder, int(time.time())), error)
         self._publisher = self._new_publisher(store.open_store(self._plan.state_folder))
         self._prepared, self._replaced, self._edits = False, True, 0
         self._checks.again()

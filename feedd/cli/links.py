@@ -45,13 +45,14 @@ def check_links(
     """Check the links that are due, now. Ctrl-C ends it, and what was found stays."""
     import structlog
 
-    from feedd import checks, daemon, logs
+    from feedd import logs
+    from feedd.daemon import checks, opening
     from feedd.linkcheck import work
 
     settings = _settings(config_path)
     logs.configure(settings.log.format, settings.log.level, sys.stderr)
     log = structlog.get_logger("feedd")
-    plan = daemon.plan_of(settings)
+    plan = opening.plan_of(settings)
     job = checks.job_of(settings, plan)
     choose = _chooser(settings, everything, urls, articles)
     if dry_run:
@@ -299,11 +300,12 @@ def _safe(value: object) -> object:
 def _publish_now(config_path: str) -> None:
     import structlog
 
-    from feedd import daemon, logs
+    from feedd import logs
+    from feedd.daemon import opening
 
     settings = _settings(config_path)
     logs.configure(settings.log.format, settings.log.level, sys.stderr)
-    _publish(settings, daemon.plan_of(settings), structlog.get_logger("feedd"))
+    _publish(settings, opening.plan_of(settings), structlog.get_logger("feedd"))
 
 
 @contextmanager

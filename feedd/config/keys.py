@@ -1,7 +1,7 @@
 """The keys of config.toml as frozen pydantic tables: type, default, one line of comment, and what is allowed.
 
 `config` reads a file into them and makes messages, a reference and derived defaults of what stands here; this
-module reads nothing. What a value may be is in `config_values`. Only `config` and `initialise` import it.
+module reads nothing. What a value may be is in `values`. Only `config` and `initialise` import it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 from feedd import model
-from feedd.config_values import (
+from feedd.config.values import (
     Access,
     Addresses,
     BaseUrl,

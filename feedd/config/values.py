@@ -1,6 +1,6 @@
 """What a value in config.toml may be: types that check and settle it, and how it is written back as TOML.
 
-Each check raises ValueError without a text: messages are made from the key, see `config`. Used by `config_keys`.
+Each check raises ValueError without a text: messages are made from the key, see `config`. Used by `keys`.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from feedd import plan, site
-from feedd.config_keys import Config as Config
-from feedd.config_keys import CustomFeed, Links, Override, Server, Table, below, extra
-from feedd.config_values import toml
+from feedd.config.keys import Config as Config
+from feedd.config.keys import CustomFeed, Links, Override, Server, Table, below, extra
+from feedd.config.values import toml
 from feedd.errors import ConfigError
 from feedd.freshness import effects
 

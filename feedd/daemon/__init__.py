@@ -1,0 +1,1 @@
+"""The background service: `life` builds its parts and stops them, `work` is the loop that publishes."""
