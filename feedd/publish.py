@@ -104,11 +104,12 @@ class Publisher:
     def scan(self, *, now: int, now_ns: int, under: Sequence[str] = ("",)) -> tuple[str, ...]:
         """Compares the folder (or folders below it) with what is known, and ingests what differs.
 
-        Returns the paths that are still being written. Raises RootGoneError where there is no folder: then
-        nothing is known of its files, and what was published stays.
+        Returns the paths that are still being written. Raises RootGoneError where there is no folder, or an empty one
+        in its place: then nothing is known of its files, and what was published stays.
         """
         fingerprint = _fingerprint((PARSE_VERSION, self.plan.source.site_url, self.plan.source.rules))
         whole = "" in under
+        identity = self._identity() if whole else ""
         force = whole and self.store.find_meta("parse") != fingerprint
         initial = self.store.find_meta("first_scan") is None
         troubles: dict[str, str] = {}
@@ -118,6 +119,7 @@ class Publisher:
         unsettled = self._ingest(found, now=now, now_ns=now_ns, settle_ns=self._settle_ns, initial=initial)
         with self.store.transaction():
             if whole:
+                self.store.put_meta("root", identity)
                 known = {problem.path for problem in self.store.list_problems()}
                 self.store.drop_problems(sorted(known - troubles.keys() - set(self.store.find_files(sorted(known)))))
                 if not unsettled:  # else some file was not read by today's rules yet
@@ -127,6 +129,17 @@ class Publisher:
                 self._drop_unwanted_feeds()
         self._scanned |= whole
         return unsettled
+
+    def _identity(self) -> str:
+        """Which folder the root is. Raises RootGoneError if it is not that of the last scan, and empty: what is left
+        where a disk was mounted looks so. The same folder, emptied, is just that.
+        """
+        root = self.plan.source.root
+        identity = "{}:{}".format(*files.identify(root))
+        is_new = self.store.find_meta("root") not in (None, identity)
+        if is_new and self.store.has_files() and next(files.scan(root, stats=False), None) is None:
+            raise files.RootGoneError(root, "empty, and not the folder that it was: is something not mounted?")
+        return identity
 
     def ingest(self, paths: Iterable[str], *, now: int, now_ns: int) -> tuple[str, ...]:
         """Looks at some paths that nobody writes to, as far as events tell; returns those that change all the same."""

@@ -496,6 +496,34 @@ def test_the_folder_of_articles_gone_is_not_the_same_as_empty(room: Newsroom) ->
     assert room.titles() == ["One"]
 
 
+def test_an_empty_folder_in_the_place_of_the_one_read_before_is_not_the_same_as_empty(room: Newsroom) -> None:
+    from feedd.files import RootGoneError
+
+    room.put("a.md", article("One"))
+    room.publish()
+    room.articles.rename(room.articles.with_name("away"))
+    room.articles.mkdir()
+    with pytest.raises(RootGoneError, match="mounted"):
+        room.scan()
+    assert room.titles() == ["One"]
+    room.articles.rmdir()
+    room.articles.with_name("away").rename(room.articles)
+    room.publish()
+    assert room.titles() == ["One"]
+    (room.articles / "a.md").unlink()
+    room.publish()
+    assert room.titles() == []
+
+
+def test_another_folder_with_articles_takes_the_place_of_the_one_read_before(room: Newsroom) -> None:
+    room.put("a.md", article("One"))
+    room.publish()
+    room.articles.rename(room.articles.with_name("away"))
+    room.put("b.md", article("Two"))
+    room.publish()
+    assert room.titles() == ["Two"]
+
+
 def test_many_files_through_worker_processes_give_the_same_bytes(tmp_path: Path) -> None:
     texts = {
         f"{number % 7}/{number}.md": article(
