@@ -179,3 +179,16 @@ def test_an_article_with_forty_links_takes_tens_of_microseconds() -> None:
     )
     assert len(urls.links_of(many, RELATED)) == 40
     assert min(timeit.repeat(lambda: urls.links_of(many, RELATED), number=100, repeat=5)) / 100 < 0.000_4
+
+
+hosts = st.from_regex(r"\A[a-z0-9-]{1,12}(\.[a-z0-9-]{1,8}){0,3}\Z")
+ports = st.one_of(st.just(""), st.integers(0, 70_000).map(":{}".format))
+tails = st.text("abAZ09/._~!$&()*+,;=:@-?#%", max_size=30)
+
+
+@given(st.sampled_from(["http", "https"]), hosts, ports, tails)
+def test_what_is_seen_to_be_normal_at_once_is_what_a_longer_look_makes_of_it(
+    scheme: str, host: str, port: str, tail: str
+) -> None:
+    url = f"{scheme}://{host}{port}/{tail}"
+    assert urls.normalise(url) == urls.normalise(" " + url)

@@ -18,9 +18,11 @@ Kind = Literal["related", "own", "amp", "image"]
 KINDS: tuple[Kind, ...] = ("related", "own", "amp", "image")
 
 _MAX_URL: Final = 8192  # characters, as `text` has it
-# What most URLs of articles are already. No port and no percent sign: whether those are normal takes a longer look.
+# What most URLs of articles are already. No percent sign, no port that is some scheme's own: whether those are normal
+# takes a longer look.
 _NORMAL = re.compile(
     r"(https?://[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
+    r"(?::(?!80/|443/)(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}))?"
     r"/[A-Za-z0-9/._~!$&()*+,;=:@-]*(?:\?[A-Za-z0-9/._~!$()*+,;=:@?&-]*)?)(?:#.*)?"
 )
 # No backslash before the path: to browsers it begins the path, to others what stands before it is a user.
