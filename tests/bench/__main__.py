@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import build, burst, corpus, edit, growth, links, links_month, replay, sites, start, web
+from tests.bench import build, burst, corpus, edit, growth, links, links_month, replay, sites, soak, start, web
 
 _BENCHMARKS: dict[str, Callable[[sites.Workshop, argparse.Namespace], None]] = {
     "build": lambda workshop, options: build.run(workshop, options.articles),
@@ -24,6 +24,7 @@ _BENCHMARKS: dict[str, Callable[[sites.Workshop, argparse.Namespace], None]] = {
     "replay": lambda workshop, options: replay.run(workshop, articles=min(300, options.articles), commits=1000),
     "web": lambda workshop, options: web.run(workshop, min(1000, options.articles)),
     "links": lambda workshop, options: links.run(workshop),
+    "soak": lambda workshop, options: soak.run(workshop, options.minutes),
     "month": lambda workshop, options: links_month.run(options.articles),
     "growth": lambda workshop, options: growth.run(
         workshop, sorted({options.articles // 10, options.articles, *([1_000_000] if options.million else [])})
@@ -33,10 +34,11 @@ _BENCHMARKS: dict[str, Callable[[sites.Workshop, argparse.Namespace], None]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(_BENCHMARKS)} (default: all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(_BENCHMARKS)} (default: all but soak)")
     parser.add_argument("--articles", type=int, default=100_000, help="size of the corpus (default: %(default)s)")
     parser.add_argument("--no-hugo", action="store_true", help="without the peer")
     parser.add_argument("--million", action="store_true", help="growth: a million articles too; needs 10 GB of disk")
+    parser.add_argument("--minutes", type=float, default=60, help="soak: how long (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave what was written, for a look at it")
     options = parser.parse_args()
 
@@ -51,7 +53,7 @@ def main() -> int:
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
     try:
         workshop = sites.Workshop(home, peer=not options.no_hugo)
-        for name in options.names or _BENCHMARKS:
+        for name in options.names or [name for name in _BENCHMARKS if name != "soak"]:
             _BENCHMARKS[name](workshop, options)
     except subprocess.CalledProcessError as error:
         sys.stderr.write((error.output or b"").decode(errors="replace"))

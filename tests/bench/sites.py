@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.bench import corpus, hugo, measure
 
-_ENVIRONMENT = os.environ | {"PYTHONPATH": str(corpus.ROOT)}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(corpus.ROOT)}
 _READY_S = 600
 
 
@@ -49,7 +49,7 @@ class Site:
 
     def build(self) -> measure.Run:
         """`feedd build` to its end."""
-        return measure.run(_feedd(self.configure(), "build"), cwd=self.home, env=_ENVIRONMENT)
+        return measure.run(command(self.configure(), "build"), cwd=self.home, env=ENVIRONMENT)
 
     @contextmanager
     def daemon(self, *, settle_ms: int = 20) -> Iterator[Daemon]:
@@ -60,7 +60,7 @@ class Site:
         log_path = self.home / "log.txt"
         with log_path.open("wb") as log:
             start = time.perf_counter()
-            process = subprocess.Popen(_feedd(config, "run"), cwd=self.home, env=_ENVIRONMENT, stdout=log, stderr=log)
+            process = subprocess.Popen(command(config, "run"), cwd=self.home, env=ENVIRONMENT, stdout=log, stderr=log)
         try:
             _wait_until_ready(process, port)
             yield Daemon(process.pid, port, time.perf_counter() - start)
@@ -136,7 +136,8 @@ def say(what: str) -> None:
     print(f"... {what}", file=sys.stderr, flush=True)
 
 
-def _feedd(config: Path, verb: str) -> list[str | Path]:
+def command(config: Path, verb: str) -> list[str | Path]:
+    """How feedd is called."""
     return [sys.executable, "-P", "-m", "feedd", "--config", config, verb]
 
 
