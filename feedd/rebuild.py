@@ -51,31 +51,36 @@ Fragments = Mapping[str, bytes]  # by format, or of a page
 
 
 class FragmentCache:
-    """Rendered entries by article, revision and options; the least recently used go first. Not for several threads."""
+    """Rendered entries by article and options, each in one revision; the least recently used go first.
+
+    Not for several threads.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max, self._size = max_bytes, 0
-        self._kept: OrderedDict[Hashable, Fragments] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[int, Fragments]] = OrderedDict()
 
-    def find(self, key: Hashable) -> Fragments | None:
-        """The entry in the formats that it was kept in."""
+    def find(self, key: Hashable, revision: int) -> Fragments | None:
+        """The entry of this revision, in the formats that it was kept in."""
         kept = self._kept.get(key)
-        if kept is not None:
-            self._kept.move_to_end(key)
-        return kept
+        if kept is None or kept[0] != revision:
+            return None
+        self._kept.move_to_end(key)
+        return kept[1]
 
-    def put(self, key: Hashable, fragments: Fragments) -> None:
+    def put(self, key: Hashable, revision: int, fragments: Fragments) -> None:
         """Keeps an entry instead of what was kept under the key, and forgets others if there is no room."""
-        self._size += _size(fragments) - _size(self._kept.pop(key, None))
-        self._kept[key] = fragments
+        if key in self._kept:
+            self._size -= _size(self._kept.pop(key)[1])
+        self._kept[key] = revision, fragments
+        self._size += _size(fragments)
         while self._size > self._max:
-            _, old = self._kept.popitem(last=False)
-            self._size -= _size(old)
+            self._size -= _size(self._kept.popitem(last=False)[1][1])
 
 
-def _size(fragments: Fragments | None) -> int:
+def _size(fragments: Fragments) -> int:
     """Bytes that are held by them, the key and their share of the table."""
-    return sum(map(len, fragments.values())) + 700 if fragments is not None else 0
+    return sum(map(len, fragments.values())) + 700
 
 
 def close_pages(store: Store, settings: site.Settings, feed_id: int) -> None:
@@ -155,8 +160,8 @@ def build_page(store: Store, settings: site.Settings, cache: FragmentCache, feed
     with store.snapshot():
         view = _look(store, settings, feed_id, 0)
         bumped = _bumped(view.rows)
-        keys = [(row.id, row.revision, bumped.get(row.id), view.options, "page") for row in view.rows]
-        found = [cache.find(key) for key in keys]
+        keys = [(row.id, bumped.get(row.id), view.options, "page") for row in view.rows]
+        found = [cache.find(key, row.revision) for key, row in zip(keys, view.rows, strict=True)]
         lacking = [n for n, kept in enumerate(found) if kept is None]
         bodies = store.find_bodies(sorted({view.rows[n].id for n in lacking}))
         for n in lacking:
@@ -164,7 +169,7 @@ def build_page(store: Store, settings: site.Settings, cache: FragmentCache, feed
             article, checked = _as_checked(store, settings, bodies[row.id])
             entry = _entry(store, settings, row, article, bumped.get(row.id, row.updated_us))
             made = {"page": pages.entry(entry, view.options, checked)}
-            cache.put(keys[n], made)
+            cache.put(keys[n], row.revision, made)
             found[n] = made
     fragments = [kept["page"] for kept in found if kept]
     return File(f"{view.base}.html", pages.feed_page(view.head, fragments, settings, base=view.base))
@@ -185,8 +190,8 @@ def _fragments(
     """
     error = ""
     bumped = _bumped(rows)
-    keys = [(row.id, row.revision, bumped.get(row.id), options) for row in rows]
-    found = [cache.find(key) for key in keys]
+    keys = [(row.id, bumped.get(row.id), options) for row in rows]
+    found = [cache.find(key, row.revision) for key, row in zip(keys, rows, strict=True)]
     lacking = [n for n, kept in enumerate(found) if kept is None or not kept.keys() >= set(formats)]
     bodies = store.find_bodies(sorted({rows[n].id for n in lacking}))
     for n in lacking:
@@ -199,7 +204,7 @@ def _fragments(
         if not plain and (flaw := _flaw(_PROBE, missing, made)):
             error = error or f"{row.entry_path}: {flaw}"
         else:
-            cache.put(keys[n], made)
+            cache.put(keys[n], row.revision, made)
         found[n] = made
     return {fmt: [kept[fmt] for kept in found if kept] for fmt in formats}, error
 

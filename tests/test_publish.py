@@ -587,9 +587,12 @@ def test_a_date_that_cannot_be_is_as_good_as_none(room: Newsroom) -> None:
 def test_the_fragment_cache_forgets_what_was_used_least() -> None:
     cache = FragmentCache(2_500)
     for number in range(4):
-        cache.put((number,), {"atom": bytes(100)})
-        cache.find((0,))
-    assert [cache.find((number,)) is not None for number in range(4)] == [True, False, True, True]
+        cache.put((number,), 1, {"atom": bytes(100)})
+        cache.find((0,), 1)
+    assert [cache.find((number,), 1) is not None for number in range(4)] == [True, False, True, True]
+    cache.put((0,), 2, {"atom": bytes(100)})
+    assert [cache.find((0,), revision) is not None for revision in (1, 2)] == [False, True]
+    assert [cache.find((number,), 1) is not None for number in range(1, 4)] == [False, True, True]
 
 
 def test_an_edit_reads_no_table_from_end_to_end(room: Newsroom) -> None:
