@@ -74,9 +74,19 @@ install() {
     fi || fail "Could not install what some tests need: see above."
 }
 
+# What builds docs/, into .venv.
+need_for_docs() {
+    if ! cmp -s "$root/.ci/docs.lock" "$root/.venv/docs.lock" ||
+        ! "$python" -c 'import myst_parser, pydata_sphinx_theme, sphinx' 2>/dev/null; then
+        install -r "$root/.ci/docs.lock"
+        cp "$root/.ci/docs.lock" "$root/.venv/docs.lock"
+    fi
+}
+
 # What only some tests need besides .venv: a subscriber that is not ours, in a folder of its own; and where there is a
 # Chromium, what drives it.
 need_for_tests() {
+    need_for_docs
     subscriber=$root/.venv/subscriber
     if ! cmp -s "$root/.ci/subscriber.lock" "$subscriber/lock"; then
         rm -rf "$subscriber"

@@ -29,6 +29,9 @@ _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK  # non-bl
 # What opening a path may answer when there is no regular file at it (ENXIO: a socket or a FIFO).
 _NO_SUCH_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENODEV, errno.ENAMETOOLONG})
 
+# What says nothing about a file, but that the process or the machine has no more to give just now.
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
 OnProblem = Callable[[str, str], None]
 
 
@@ -38,6 +41,13 @@ class RootGoneError(errors.FeeddError):
     def __init__(self, root: str, reason: str) -> None:
         super().__init__(f"{root}: {reason}")
         self.root, self.reason = root, reason
+
+    def __reduce__(self) -> tuple[type[RootGoneError], tuple[str, str]]:
+        return type(self), (self.root, self.reason)  # it may come from a worker process
+
+
+class ExhaustedError(errors.FeeddError):
+    """Nothing can be opened, for want of open files or memory: nothing is known of any article until that is over."""
 
 
 class Stat(Struct, frozen=True, array_like=True, gc=False):
@@ -105,7 +115,8 @@ def scan(
     with its target's stat if that stays inside the root. A folder `under` that is not there yields nothing.
     `on_problem(path, reason)` gets what was skipped; a path that ends in "/" is a folder that could not be listed,
     so that what was known below it is unknown now, not gone. Without `stats`, regular files come with NO_STAT, sooner.
-    Raises RootGoneError, at the first item or, when the root is removed or exchanged meanwhile, at a later one.
+    Raises RootGoneError, at the first item or, when the root is removed or exchanged meanwhile, at a later one; and
+    ExhaustedError.
     """
     report = on_problem or _ignore
     identity = identify(root)
@@ -163,7 +174,8 @@ def read(root: str, path: str, *, max_bytes: int, now_ns: int, settle_ns: int = 
     Unsettled while it changes under our eyes, or was changed less than `settle_ns` before `now_ns`; an mtime ahead of
     `now_ns` counts as settled, else a wrong clock would hold a file for ever.
     Raises ArticleError: larger than `max_bytes`, not readable, or leading out of the root by a symlink or "..".
-    Raises RootGoneError if the file is not there and neither is the root: then nothing is known about the file.
+    Raises RootGoneError if the file is not there and neither is the root, and ExhaustedError: then nothing is known
+    about the file.
     """
     try:
         fd = _open(root, path)
@@ -175,6 +187,8 @@ def read(root: str, path: str, *, max_bytes: int, now_ns: int, settle_ns: int = 
         finally:
             os.close(fd)
     except OSError as error:
+        if error.errno in _EXHAUSTED:
+            raise ExhaustedError(f"{root}/{path}: cannot be read: {errors.in_words(error)}") from error
         raise errors.ArticleError(path, f"cannot be read: {errors.in_words(error)}") from error
 
 
@@ -231,6 +245,8 @@ def _list_folder(root: str, prefix: str, report: OnProblem) -> dict[str, os.DirE
                 else:
                     report(os.fsencode(path).decode(errors="backslashreplace"), "its name is not UTF-8")
     except OSError as error:
+        if error.errno in _EXHAUSTED:
+            raise ExhaustedError(f"{root}/{prefix}: cannot be listed: {errors.in_words(error)}") from error
         if not prefix:
             raise RootGoneError(root, errors.in_words(error)) from error
         if error.errno not in _NO_SUCH_FILE:

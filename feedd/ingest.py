@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -136,6 +137,25 @@ def release(store: Store, rules: plan.Rules, *, now: int, relink: bool = False) 
         if relink:
             store.marks.put_relinked(batch.new)
     return Report(events=tuple(events), causes=causes, listing_changed=feed_ids.made > 0)
+
+
+def rejoin(store: Store, rules: plan.Rules, rows: Sequence[tuple[int, bytes]], *, now: int) -> Report:
+    """Puts published articles, given as (id, what it says), into the feeds that `rules` ask for by now."""
+    with store.transaction():
+        feed_ids = FeedIds(store)
+        batch = _Batch(store.find_articles([article_id for article_id, _ in rows]))
+        for article_id, data in rows:
+            known = batch.old[article_id]
+            if known.release_at is None:  # else it will be in those of its day
+                new = _in_feeds(known, plan.feeds_of(_article_from(data), rules), feed_ids)
+                if new.feeds != known.feeds:
+                    batch.new[article_id] = new
+        _, causes = _settle(store, batch, removed_us=now * 1_000_000)
+    counted = {feed_id: ("configuration", count) for feed_id, (_, count) in causes.items()}
+    return Report(causes=counted, listing_changed=feed_ids.made > 0)
+
+
+_article_from = msgspec.msgpack.Decoder(model.Article).decode
 
 
 def _in_feeds(known: plan.Known, refs: Iterable[plan.FeedRef], feed_ids: FeedIds) -> plan.Known:

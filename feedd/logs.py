@@ -1,8 +1,9 @@
 """structlog, set up once: what feedd and its libraries say -> one line each on a stream.
 
-`console` is a short event and `key=value` pairs, in colour on a terminal; `json` is an object a line. Nothing in a
-value can forge a line, move a terminal's cursor or make logging fail: odd characters are escaped, and a stream that
-cannot be written to is let be. The command line calls `configure`; modules log through `structlog.get_logger()`.
+`console` is a short event and `key=value` pairs, in colour on a terminal; `journald` the same for systemd's journal,
+which has a time of its own and is told the priority; `json` is an object a line. Nothing in a value can forge a line,
+move a terminal's cursor or make logging fail: odd characters are escaped, and a stream that cannot be written to is
+let be. The command line calls `configure`; modules log through `structlog.get_logger()`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from collections.abc import Callable, Mapping
 from typing import Literal, TextIO
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
-Format = Literal["auto", "console", "json"]
+Format = Literal["auto", "console", "journald", "json"]
 Level = Literal["debug", "info", "warning", "error"]
 
 # Controls of any kind, line separators, marks that reverse the order of text, and lone surrogates
@@ -32,6 +33,8 @@ _NEEDS_QUOTES = re.compile(r"[\s=\"'\\]|^$")
 _NAMED_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _DEEPEST = 8
 _OURS = frozenset({"timestamp", "level", "exception"})  # keys that no caller can set
+
+_PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}  # of syslog, see sd-daemon(3)
 
 _DIM, _BOLD, _RESET = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 _LEVEL_COLOURS = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
@@ -44,9 +47,8 @@ def configure(format: Format = "auto", level: Level = "info", stream: TextIO | N
     The standard library's loggers, and so watchdog's and APScheduler's, come along from "warning" upwards.
     """
     out = stream or sys.stderr
-    render = _json_line if format == "json" else _console_line_in_colour if _takes_colour(out) else _console_line
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, _stamp, render],
+        processors=[structlog.contextvars.merge_contextvars, _stamp, _renderer(format, out)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_Factory(out),
         cache_logger_on_first_use=False,  # or a second call would not reach loggers already used
@@ -67,6 +69,26 @@ def _escaped(found: re.Match[str]) -> str:
     character = found[0]
     code = ord(character)
     return _NAMED_ESCAPES.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def _renderer(format: Format, stream: TextIO) -> Processor:
+    if format == "json":
+        return _json_line
+    if format == "journald" or (format == "auto" and is_journal(stream)):
+        return _journal_lines
+    return _console_line_in_colour if _takes_colour(stream) else _console_line
+
+
+def is_journal(stream: TextIO) -> bool:
+    """Whether what is written there goes to systemd's journal: the variable names the file it gave us.
+
+    systemd.exec(5), $JOURNAL_STREAM: programs that are started by us inherit the variable, and not always the file.
+    """
+    try:
+        found = os.fstat(stream.fileno())
+    except (AttributeError, OSError, ValueError):  # not a file, or a closed one
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 def _takes_colour(stream: TextIO) -> bool:
@@ -150,10 +172,17 @@ def _console_line_in_colour(logger: WrappedLogger, method: str, event: EventDict
     return _console(event, lambda style, text: f"{style}{text}{_RESET}")
 
 
+def _journal_lines(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """Each line, those of a trace as well, begins with its priority: the journal takes lines one by one."""
+    priority = f"<{_PRIORITIES[event['level']]}>"
+    lines = _console({**event, "timestamp": ""}, lambda style, text: text)
+    return priority + lines.rstrip("\n").replace("\n", "\n" + priority) + "\n"
+
+
 def _console(event: EventDict, paint: Callable[[str, str], str]) -> str:
     rest = dict(event)
     stamp, level, exc_info = rest.pop("timestamp"), rest.pop("level"), rest.pop("exc_info", None)
-    said = [paint(_DIM, stamp), paint(_LEVEL_COLOURS.get(level, ""), f"{level:<8}")]
+    said = [*([paint(_DIM, stamp)] if stamp else []), paint(_LEVEL_COLOURS.get(level, ""), f"{level:<8}")]
     said.append(paint(_BOLD, escape(_text(rest.pop("event")))))
     pairs = [f"{paint(_DIM, escape(_key(key)) + '=')}{_quoted(_shown(value))}" for key, value in rest.items()]
     line = " ".join([*said, "", *pairs]) if pairs else " ".join(said)

@@ -1,12 +1,14 @@
 """Two looks at the article root -> paths that changed between them, where no events come.
 
-Decides, too, whether events would come. Opens no article. Called by `watch`.
+Decides, too, whether events would come, and knows what is mounted below the root. Opens no article. Called by `watch`,
+and by `publish` for what is mounted.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import select
 import sys
 import time
 
@@ -17,10 +19,11 @@ REMOTE_FILE_SYSTEMS = frozenset(
     {"9p", "afs", "ceph", "cifs", "coda", "drvfs", "fuse", "gfs", "gfs2", "glusterfs", "lustre", "ncpfs", "nfs"}
     | {"nfs4", "ocfs2", "prl_fs", "smb", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs"}
 )
+_MOUNTS = "/proc/self/mounts"
 _LOOKS_SHARE = 10  # rest at least so many times as long as the last look took
 
 
-def why_poll(root: str, *, mounts_path: str = "/proc/self/mounts") -> str:
+def why_poll(root: str, *, mounts_path: str = _MOUNTS) -> str:
     """Why inotify would not see every change below `root`; empty if it should."""
     if sys.platform != "linux":
         return "inotify is a part of Linux"
@@ -39,6 +42,41 @@ def why_poll(root: str, *, mounts_path: str = "/proc/self/mounts") -> str:
         elif point.startswith(real) and _is_remote(kind):
             return f"{point} is of type {kind}"
     return f"{at} is of type {kind_there}" if _is_remote(kind_there) else ""
+
+
+def mounts_below(root: str, *, mounts_path: str = _MOUNTS) -> frozenset[str]:
+    """The folders below `root`, relative to it, at which something is mounted; none where nobody knows."""
+    try:
+        with open(mounts_path, "rb") as mounts:
+            points = [os.fsdecode(_unescape(line.split()[1])) for line in mounts]
+    except OSError:
+        return frozenset()
+    real = _as_folder(os.path.realpath(root))
+    return frozenset(point.removeprefix(real) for point in points if point.startswith(real))
+
+
+class Mounts:
+    """What is mounted below `root`: no event tells that something is, and not always that it is no more."""
+
+    def __init__(self, root: str) -> None:
+        self._root, self._news = root, select.poll()
+        try:
+            self._file = os.open(_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._file = -1
+        else:
+            self._news.register(self._file, select.POLLPRI | select.POLLERR)  # proc_pid_mounts(5)
+        self._below = mounts_below(root)
+
+    def have_changed(self) -> bool:
+        """Whether they are others than at the start; costs a microsecond where nothing was mounted anywhere."""
+        return self._file != -1 and bool(self._news.poll(0)) and mounts_below(self._root) != self._below
+
+    def close(self) -> None:
+        """Asks no more; nothing happens the second time."""
+        if self._file != -1:
+            os.close(self._file)
+            self._file = -1
 
 
 class Poller:
@@ -72,7 +110,7 @@ class Poller:
     def look(self) -> bool:
         """Hand over what has settled and, if it is time, look for changes; True if this was the first look.
 
-        Raises RootGoneError.
+        Raises RootGoneError, ExhaustedError.
         """
         files.identify(self._root)
         settled = []

@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from feedd import bulk, catalog, files, inline, intake, outputs, plan, rebuild, site, verdicts
+from feedd import bulk, catalog, files, inline, intake, meters, outputs, rebuild, reconfigure, site, verdicts
 from feedd import ingest as ingestion
 from feedd.store import FileRow, Store, Topic, open_store
 from feedd.store.links import Links
@@ -57,7 +57,7 @@ class Publisher:
     def __init__(
         self, store: Store, run_plan: bulk.Plan, log: FilteringBoundLogger, *, settle_ns: int,
         progress: inline.Progress = _quiet, parallel: bool = True,
-        on_news: Callable[[Sequence[str]], None] = _nothing,
+        on_news: Callable[[Sequence[str]], None] = _nothing, counted: meters.Meters | None = None,
     ) -> None:
         self.store, self.plan, self._log, self._settle_ns, self._progress = store, run_plan, log, settle_ns, progress
         self._parallel = parallel and (os.cpu_count() or 1) > 1
@@ -66,6 +66,7 @@ class Publisher:
         self._scanned = False
         self._on_news, self._has_links = on_news, run_plan.settings.links is not None
         self._workers: bulk.Workers | None = None
+        self._meters = counted or meters.Meters()
         self.totals = Totals()
 
     def close(self) -> None:
@@ -85,21 +86,31 @@ class Publisher:
 
     # -- what the files say ------------------------------------------------------------------------------------------
 
-    def prepare(self, *, now: int) -> None:
-        """Whatever an earlier run left half done, or a changed configuration asks for; before the first scan."""
-        settings = self.plan.settings
-        outputs.clean_temporaries(self.plan.out)
-        fingerprint = _fingerprint(settings)
+    def prepare(self, *, now: int, clean: bool = True) -> bool:
+        """Whatever an earlier run left half done, or another configuration asks for: before the first scan, and again
+        for each configuration that comes while the process runs, with `clean` False, as no kill left anything.
+
+        Looks at what is affected and at nothing else; what was published by other settings is written by the next
+        `rebuild`. True if files may be on disk that are not to be, so that `reconcile` is due.
+        """
+        if clean:
+            outputs.clean_temporaries(self.plan.out)
+        for report in reconfigure.by_rules(self.store, self.plan.source.rules, self._log, now=now):
+            self._note(report)
+            self._progress("articles", 0)
         with self.store.transaction():
-            if self.store.find_meta("settings") not in (None, fingerprint):
-                self._log.info("configuration changed, every feed is looked at again")
-                self.store.mark_all_dirty()
-                self.store.put_meta("listing", "")
-            self.store.put_meta("settings", fingerprint)
-            if not settings.archives:
+            affected, is_due = reconfigure.by_settings(self.store, self.plan.settings)
+            if not self.plan.settings.archives:
                 self.store.drop_archives()
-            if not self._has_links:
+            were_noted = self.store.find_meta("links") != "off"  # else articles came whose links nobody was told of
+            if not (self._has_links and were_noted):
                 self.store.marks.forget_links()
+            self.store.put_meta("links", "on" if self._has_links else "off")
+        if affected:
+            self._log.info("configuration changed", feeds_affected=len(affected))
+        for feed_id in affected:
+            self._causes.setdefault(feed_id, ("configuration", 1))
+        return is_due
 
     def scan(self, *, now: int, now_ns: int, under: Sequence[str] = ("",)) -> tuple[str, ...]:
         """Compares the folder (or folders below it) with what is known, and ingests what differs.
@@ -107,7 +118,7 @@ class Publisher:
         Returns the paths that are still being written. Raises RootGoneError where there is no folder, or an empty one
         in its place: then nothing is known of its files, and what was published stays.
         """
-        fingerprint = _fingerprint((PARSE_VERSION, self.plan.source.site_url, self.plan.source.rules))
+        fingerprint = _fingerprint((PARSE_VERSION, self.plan.source.site_url))
         whole = "" in under
         identity = self._identity() if whole else ""
         force = whole and self.store.find_meta("parse") != fingerprint
@@ -122,11 +133,11 @@ class Publisher:
                 self.store.put_meta("root", identity)
                 known = {problem.path for problem in self.store.list_problems()}
                 self.store.drop_problems(sorted(known - troubles.keys() - set(self.store.find_files(sorted(known)))))
-                if not unsettled:  # else some file was not read by today's rules yet
+                if not unsettled:  # else some file was not read for today's addresses yet
                     self.store.put_meta("parse", fingerprint)
                 if not unsettled and initial:
                     self.store.put_meta("first_scan", str(now))
-                self._drop_unwanted_feeds()
+                reconfigure.make_and_drop_feeds(self.store, self.plan.source.rules, self._log)
         self._scanned |= whole
         return unsettled
 
@@ -263,29 +274,14 @@ class Publisher:
             first, before = self._causes.get(feed_id, (cause, 0))
             self._causes[feed_id] = (first, before + count)
         self.totals.problems += len(report.problems)
+        self._meters.rejected += len(report.problems)
         for event in report.events:
+            self._meters.changed(event.what)
             self.totals.new += event.what == "new"
             self.totals.removed += event.what == "removed"
             self.totals.updated += event.what in ("edited", "related or copies changed")
         if report.listing_changed:
             with self.store.transaction():
-                self.store.put_meta("listing", "")
-
-    def _drop_unwanted_feeds(self) -> None:
-        """Feeds that the configuration no longer asks for; their files go with the next `reconcile`."""
-        rules = self.plan.source.rules
-        wanted = {"all": True, "topic": rules.topics, "provider": rules.providers, "category": rules.categories}
-        custom = {name for name, _ in rules.custom}
-        live = {document.feed_id for document in self.store.list_documents(page=0)}
-        for feed in self.store.list_feeds():
-            if feed.id in live and not wanted.get(feed.kind, feed.key in custom):
-                self._log.info("feed removed", kind=feed.kind, feed=feed.key, cause="configuration")
-                self.store.drop_feed(feed.id)
-                self.store.put_meta("listing", "")
-        for name in ("", *sorted(custom)):
-            kind = "custom" if name else "all"
-            if self.store.find_feed(kind, name) is None:
-                self.store.put_feed(_ref(kind, name))
                 self.store.put_meta("listing", "")
 
     # -- feeds on disk -----------------------------------------------------------------------------------------------
@@ -406,6 +402,7 @@ class Publisher:
             self._on_news([topic.url for topic in topics])
         for d in failed:
             self._log.error("feed not written, the last good one stays", feed=d.base, reason=d.error)
+            self._meters.failed(d.error, archive=bool(d.page))
         for d in written:
             cause, count = self._causes.pop(d.feed_id, ("", 0)) if not d.page else ("", 0)
             if d.changed:
@@ -413,6 +410,7 @@ class Publisher:
                 self.totals.archives_written += bool(d.page)
                 more = f" and {count - 1} more" if count > 1 else ""
                 cause = cause + more if cause else "archive" if d.page else UNKNOWN_CAUSE
+                self._meters.wrote(cause, d.size, archive=bool(d.page))
                 self._log.log(
                     10 if d.page else 20, "feed written", feed=d.base, entries=d.entries, bytes=d.size, cause=cause
                 )
@@ -452,10 +450,6 @@ class Publisher:
             self._inline.sync(rebuild.write_file(self.plan.out, file, self.plan.settings.encodings))
         with self.store.transaction():
             self.store.put_meta("listing", _WRITTEN)
-
-
-def _ref(kind: str, name: str) -> plan.FeedRef:
-    return plan.FeedRef("custom" if kind == "custom" else "all", name, name)
 
 
 def _gone(row: FileRow, lost_folders: Sequence[str]) -> Iterator[intake.Intake]:

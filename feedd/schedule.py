@@ -47,6 +47,11 @@ class Schedule:
         """Runs `job` whenever the five fields of cron say, in UTC. Raises ValueError where they name no time."""
         self._scheduler.add_job(job, cron(fields), id=name, name=name, replace_existing=True)
 
+    def drop(self, name: str) -> None:
+        """Forgets the job of that name, if there is one."""
+        if self._scheduler.get_job(name):
+            self._scheduler.remove_job(name)
+
     def at(self, name: str, when_at: int, job: Job) -> None:
         """Runs `job` once, at `when_at` (seconds), or at once if that is past; takes the place of one of that name."""
         self._scheduler.add_job(

@@ -23,7 +23,8 @@ class Batch(Struct, frozen=True):
     `paths` are article paths that nobody is writing to, as far as events tell: new, changed, gone, or as they were.
     A file that only a scan finds may be half-written: read it with `settle_ns`. `folders` may have come, gone, or
     become readable; none lies in another. `root_gone`: the root is away, and nothing is known about any article until
-    the full scan that follows its return. `reason` is for the log.
+    the full scan that follows its return. `reason` is for the log. `since`: monotonic seconds of the first news in it,
+    0 where there was none; batches of which the same is to be made are equal whenever they came.
     """
 
     paths: frozenset[str] = frozenset()
@@ -31,6 +32,33 @@ class Batch(Struct, frozen=True):
     full_scan: bool = False
     root_gone: bool = False
     reason: str = "events"
+    since: float = 0.0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Batch) and self._task() == other._task()
+
+    def __hash__(self) -> int:
+        return hash(self._task())
+
+    def _task(self) -> tuple[object, ...]:
+        return self.paths, self.folders, self.full_scan, self.root_gone, self.reason
+
+
+class Waiting(Struct, frozen=True):
+    """How many paths and folders are to be looked at, and since when (monotonic seconds); None where none are.
+
+    Neither counts files that are being written: these are held back.
+    """
+
+    count: int = 0
+    since: float | None = None
+
+
+class _Hold(Struct, frozen=True, gc=False):
+    """A file that is being written: `until` when to wait for its close, and `since` when nothing was written to it."""
+
+    until: float
+    since: float
 
 
 class Inbox:
@@ -50,16 +78,23 @@ class Inbox:
         self._reasons: list[str] = []  # of the full scan asked for, if any
         self._gone = False
         self._waiting = False  # whether something was put into these four since the last batch
-        self._first_at = self._last_at = 0.0  # monotonic seconds
-        self._held: dict[str, float] = {}  # being written, of any name -> when to give up waiting for its close
+        self._first_at = self._last_at = self._since = 0.0  # monotonic seconds; news may be older than their waiting
+        self._held: dict[str, _Hold] = {}  # what is being written, of any name
         self._held_until = _NEVER  # no later than the first of these
-        self._renamed: dict[int, float] = {}  # by the rename's number, what `_held` had for the old name
+        self._renamed: dict[int, _Hold] = {}  # by the rename's number, what `_held` had for the old name
+
+    def tune(self, gap_s: float, max_wait_s: float) -> None:
+        """Other times hold from now on, for what waits already as well."""
+        with self._news:
+            self._gap_s, self._max_wait_s = gap_s, max_wait_s
+            self._news.notify()
 
     def written(self, path: str) -> None:
         """The file was made or written to; it may be open still, even if it was settled before."""
         with self._news:
             self._ready.discard(path)
-            self._hold(path, time.monotonic() + self._open_wait_s)
+            now = time.monotonic()
+            self._hold(path, _Hold(now + self._open_wait_s, now))
 
     def closed(self, path: str) -> None:
         """The file was closed after writing, or is gone."""
@@ -76,20 +111,20 @@ class Inbox:
     def renamed_from(self, path: str, number: int) -> None:
         """The path is gone: the file went to another, or out of the root."""
         with self._news:
-            until = self._held.pop(path, None)
-            if until is not None:
+            held = self._held.pop(path, None)
+            if held is not None:
                 if len(self._renamed) >= _RENAMES_KEPT:  # the oldest went out of the root
                     del self._renamed[next(iter(self._renamed))]
-                self._renamed[number] = until
+                self._renamed[number] = held
             self._settle(path)
 
     def renamed_to(self, path: str, number: int) -> None:
         """A whole file came to this path; but if it was being written under its old name, it still is."""
         with self._news:
-            until = self._renamed.pop(number, None)
-            if until is not None:
+            held = self._renamed.pop(number, None)
+            if held is not None:
                 self._ready.discard(path)
-                self._hold(path, until)
+                self._hold(path, held)
             else:
                 self._held.pop(path, None)
                 self._settle(path)
@@ -97,9 +132,9 @@ class Inbox:
     def hold(self, paths: Iterable[str], delay_s: float) -> None:
         """Hand these over after the delay, or when they are closed."""
         with self._news:
-            until = time.monotonic() + delay_s
+            now = time.monotonic()
             for path in paths:
-                self._hold(path, until)
+                self._hold(path, _Hold(now + delay_s, now))
 
     def settled(self, paths: Iterable[str]) -> None:
         """These article paths changed, and are known to be settled."""
@@ -163,32 +198,40 @@ class Inbox:
                     self._news.wait(None if until == _NEVER else until - now)
             return None
 
+    def waiting(self) -> Waiting:
+        """What the next batch will bring, for who looks at how things go."""
+        with self._news:
+            count = len(self._ready) + len(self._folders) + bool(self._reasons)
+            return Waiting(count, self._since) if count else Waiting()
+
     # The rest is called with the lock held.
 
-    def _settle(self, path: str) -> None:
+    def _settle(self, path: str, since: float = _NEVER) -> None:
+        """`since`: when news of it came, if that was not now."""
         if files.is_article_path(path):
             self._ready.add(path)
             self._mark()
+            self._since = min(self._since, since)
 
     def _mark(self) -> None:
         self._last_at = time.monotonic()
         if not self._waiting:
             self._waiting = True
-            self._first_at = self._last_at
+            self._first_at = self._since = self._last_at
             self._news.notify()
 
-    def _hold(self, path: str, until: float) -> None:
-        self._held[path] = until
-        if until < self._held_until:
-            self._held_until = until
+    def _hold(self, path: str, held: _Hold) -> None:
+        self._held[path] = held
+        if held.until < self._held_until:
+            self._held_until = held.until
             self._news.notify()
 
     def _give_up_holding(self, now: float) -> None:
-        late = [path for path, until in self._held.items() if until <= now]
-        for path in late:
+        late = [(path, held) for path, held in self._held.items() if held.until <= now]
+        for path, held in late:
             del self._held[path]
-            self._settle(path)
-        self._held_until = min(self._held.values(), default=_NEVER)
+            self._settle(path, held.since)
+        self._held_until = min((held.until for held in self._held.values()), default=_NEVER)
 
     def _batch(self) -> Batch | None:
         """Take out what waits; None if all of it was opened again."""
@@ -198,6 +241,7 @@ class Inbox:
             full_scan=bool(self._reasons),
             root_gone=self._gone,
             reason="root_gone" if self._gone else ", ".join(self._reasons) or "events",
+            since=self._since,
         )
         self._ready, self._folders, self._reasons = set(), set(), []
         self._waiting = self._gone = False

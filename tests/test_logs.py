@@ -9,6 +9,8 @@ import logging
 import os
 import pty
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -156,7 +158,7 @@ def test_a_caller_cannot_pass_for_another_time_or_level() -> None:
 @given(event=st.text(), key=st.text(min_size=1), value=st.text() | st.integers() | st.floats() | st.lists(st.text()))
 def test_any_text_makes_one_line(event: str, key: str, value: object) -> None:
     pairs = {key + "\udc80": value} | {"text": key}
-    for format in ("console", "json"):
+    for format in ("console", "journald", "json"):
         stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="")
         logs.configure(format, "info", stream)
         structlog.get_logger().info(event.replace("%", ""), **pairs)
@@ -300,3 +302,64 @@ def test_a_stream_that_is_no_file_will_do() -> None:
     stream: TextIO = Mute()  # type: ignore[assignment]
     logs.configure("auto", "info", stream)
     structlog.get_logger().info("hello")
+
+
+# --- systemd's journal -----------------------------------------------------------------------------------------------
+
+SAYS = """
+import os, sys, structlog
+from feedd import logs
+logs.configure(sys.argv[1], "debug")
+log = structlog.get_logger()
+for level in ("debug", "info", "warning", "error", "critical"):
+    getattr(log, level)("feed written", feed="all", cause="a b")
+try:
+    raise ValueError("bad\\n<0>forged")
+except ValueError:
+    log.exception("broken")
+"""
+
+
+def written_to_journal(format: logs.Format, *, names_another: bool = False) -> list[str]:
+    """What feedd writes to a pipe that it is given as systemd gives it: as stderr, and named in the environment."""
+    ours, theirs = os.pipe()
+    with open(ours) as journal:
+        try:
+            found = os.fstat(theirs)
+            named = f"{found.st_dev}:{found.st_ino + names_another}"
+            environment = os.environ | {"JOURNAL_STREAM": named, "PYTHONPATH": os.pathsep.join(sys.path)}
+            command = [sys.executable, "-P", "-c", SAYS, format]
+            subprocess.run(command, stderr=theirs, env=environment, check=True, timeout=30)
+        finally:
+            os.close(theirs)
+        return journal.read().splitlines()
+
+
+@pytest.mark.parametrize("format", ["auto", "journald"])
+def test_the_journal_is_told_the_priority_of_each_line_and_no_time(format: logs.Format) -> None:
+    lines = written_to_journal(format, names_another=format == "journald")
+    assert lines[:5] == [
+        f'<{priority}>{level:<8} feed written  feed=all cause="a b"'
+        for priority, level in ((7, "debug"), (6, "info"), (4, "warning"), (3, "error"), (2, "critical"))
+    ]
+    assert lines[5] == "<3>error    broken"
+    assert lines[6] == "<3>    | Traceback (most recent call last):"
+    assert lines[-2:] == ["<3>    | ValueError: bad", "<3>    | <0>forged"]
+
+
+def test_a_file_that_is_not_the_journals_gets_lines_as_ever() -> None:
+    lines = written_to_journal("auto", names_another=True)
+    assert re.match(STAMP + " debug    feed written  ", lines[0])
+
+
+def test_the_journal_gets_json_where_that_is_asked_for() -> None:
+    assert json.loads(written_to_journal("json")[0])["event"] == "feed written"
+
+
+def test_an_environment_without_the_variable_has_no_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "w") as stream:
+        assert not logs.is_journal(stream)
+    assert not logs.is_journal(stream)

@@ -122,7 +122,7 @@ def test_articles_are_found_by_id_story_identity_and_original(store: Store) -> N
     rows = [known(1), known(2, story=1, path=None, original=9), known(3, release_at=50)]
     with store.transaction():
         store.put_articles(rows)
-        store.put_bodies([(1, b"x"), (2, b"y")])
+        store.put_bodies([(1, b"x"), (2, b"y"), (3, b"z")])
         store.drop_bodies([2])
     assert store.next_article_id() == 4
     assert store.find_articles([1, 3, 8]) == {1: rows[0], 3: rows[2]}

@@ -275,7 +275,8 @@ def recheck_links(config_path: str, urls: tuple[str, ...], verdict: Any) -> None
 
 
 @links_group.command("export")
-@click.option("--format", "fmt", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
+@click.option("--format", "fmt", type=click.Choice(["csv", "json"]), default="csv", show_default=True,
+              help="What is written.")
 @click.pass_obj
 def export_links(config_path: str, fmt: str) -> None:
     """Write all links to standard output, as CSV or as JSON lines."""

@@ -1,4 +1,4 @@
-"""Commands about articles and feeds: run, build, lint, status, check-config, init."""
+"""Commands about articles and feeds: run, build, diff, lint, status, check-config, init."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from feedd.cli import common
 if TYPE_CHECKING:  # imported where used: `feedd --help` answers at once
     from structlog.typing import FilteringBoundLogger
 
-    from feedd import bulk
+    from feedd import bulk, preview
 
 
 @click.command()
 @click.pass_obj
 def run(config_path: str) -> None:
-    """Publish, and keep publishing until SIGTERM or Ctrl-C."""
+    """Publish, and keep publishing until SIGTERM or Ctrl-C.
+
+    A changed configuration takes effect as soon as it is saved, or at once by SIGHUP.
+    """
     from feedd import config
     from feedd.daemon import life
 
@@ -30,7 +33,7 @@ def run(config_path: str) -> None:
     log = common.logger(settings)
     for key, what in config.warnings(settings):
         log.warning("configuration", key=key, hint=what)
-    life.run(settings, log)
+    life.run(settings, config_path, log)
 
 
 @click.command()
@@ -87,6 +90,56 @@ def _build(plan: bulk.Plan, log: FilteringBoundLogger) -> int:
             name: getattr(totals, name) for name in totals.__struct_fields__
         })
     return left
+
+
+@click.command()
+@click.argument("new", metavar="NEW.toml", type=click.Path(dir_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
+@click.pass_obj
+def diff(config_path: str, new: str, as_json: bool) -> None:
+    """Say what subscribers would see if NEW.toml were the configuration. Writes nothing.
+
+    Its relative paths are taken as if it stood in the place of the present one. Exits with 1 if there are differences.
+    """
+    import msgspec
+
+    from feedd import config, logs, preview
+    from feedd.daemon import opening
+    from feedd.store.sqlite import errors_in_words
+
+    settings, wanted = config.load(config_path), config.load(new, instead_of=config_path)
+    log = common.logger(settings)
+    logs.configure(settings.log.format, "error", sys.stderr)  # what is done to the copy is no news
+    with errors_in_words():
+        found = preview.compare(
+            opening.plan_of(settings), opening.plan_of(wanted), log, now=int(time.time()), now_ns=time.time_ns()
+        )
+    waiting = [key for key in config.changed_keys(settings, wanted) if key in config.RESTART]
+    if as_json:
+        click.echo(json.dumps({**msgspec.to_builtins(found), "needs_restart": waiting}, indent=2, ensure_ascii=False))
+    else:
+        _show_comparison(found)
+        if waiting:
+            click.echo(f"a running feedd needs a restart for: {', '.join(waiting)}", err=True)
+    if found.feeds or found.entries:
+        sys.exit(common.EXIT_FINDINGS)
+
+
+def _show_comparison(found: preview.Comparison) -> None:
+    for feed in found.feeds:
+        if feed.what == "changed":
+            for name, value in feed.after.items():
+                click.echo(f"{feed.feed}: {name}: {feed.before[name] or 'none'} -> {value or 'none'}")
+        else:
+            click.echo(f"{feed.feed}: {feed.what} feed of {feed.entries} entries")
+    for entry in found.entries:
+        click.echo(f"{entry.feed}: {entry.what}: {entry.title} ({entry.path})")
+    feeds, entries = [one.what for one in found.feeds], [one.what for one in found.entries]
+    click.echo(
+        f"feeds: {feeds.count('new')} new, {feeds.count('changed')} changed, {feeds.count('removed')} removed; "
+        f"entries, summed over feeds: {entries.count('new')} new, {entries.count('updated')} updated, "
+        f"{entries.count('removed')} removed"
+    )
 
 
 @click.command()

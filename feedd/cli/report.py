@@ -28,7 +28,7 @@ def status(settings: config.Config) -> dict[str, Any]:
             for feed in state.list_feeds() if feed.id in live
         ]
         return {
-            "running": _is_locked(folder),
+            "running": is_locked(folder),
             "articles": os.path.abspath(settings.articles.path), "output": os.path.abspath(settings.feeds.path),
             "counts": state.count(), "waiting": state.count_dirty(),
             "problems": [
@@ -69,7 +69,7 @@ def _time(seconds: int | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds is not None else None
 
 
-def _is_locked(folder: str) -> bool:
+def is_locked(folder: str) -> bool:
     """Whether some feedd works on the state now."""
     try:
         lock = os.open(os.path.join(folder, "lock"), os.O_RDONLY | os.O_CLOEXEC)

@@ -7,48 +7,86 @@ No folder is made and nothing is written here; `warnings` is the one function th
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from feedd import plan, site
 from feedd.config.keys import Config as Config
-from feedd.config.keys import CustomFeed, Links, Override, Server, Table, below, extra
+from feedd.config.keys import CustomFeed, Links, Override, Table, extra, fields
+from feedd.config.keys import Server as Server
+from feedd.config.messages import Problem, dotted
+from feedd.config.messages import validate as validate
 from feedd.config.values import toml
 from feedd.errors import ConfigError
 from feedd.freshness import effects
 
-Problem = tuple[str, str]
-"""A dotted key, and a sentence about it."""
-
-_IS_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+").fullmatch
-_NAMES_A_SECRET = re.compile(r"token|secret|passw|passphrase|credential|api_?key", re.IGNORECASE).search
-_CREDENTIALS = re.compile(r"(//)[^/@\s]*@")
-
-
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def load(path: str | os.PathLike[str]) -> Config:
-    """The configuration in that file. Raises ConfigError with every problem at once."""
-    config, problems = validate(Config, _parse(path))
-    config = _resolve(config, Path(path))
+def load(path: str | os.PathLike[str], *, instead_of: str | os.PathLike[str] | None = None) -> Config:
+    """The configuration in that file, as if it were `instead_of`, if given: its folders begin there.
+
+    Raises ConfigError with every problem at once.
+    """
+    return _load(path, Path(instead_of or path))[1]
+
+
+def _load(path: str | os.PathLike[str], place: Path) -> tuple[Config, Config]:
+    """What the file says, and what that comes to."""
+    said, problems = validate(Config, _parse(path))
+    config = _resolve(said, place)
     wrong = {key for key, _ in problems}
-    for key, other, text in _conflicts(config, Path(path)):
+    for key, other, text in _conflicts(config, place):
         if not wrong & {key, other}:  # else it may follow from what is said already
             wrong.add(key)
             problems.append((key, text))
     if problems:
         raise ConfigError(os.fspath(path), problems)
-    return config
+    return said, config
+
+
+def reload(path: str | os.PathLike[str], running: Config) -> tuple[Config, tuple[str, ...]]:
+    """What takes effect in a process that runs by `running`, and the keys that wait for its restart.
+
+    Those keep their values. Where the rest of the file does not go together with them, all of it waits.
+    Raises ConfigError with every problem of the file at once.
+    """
+    said, config = _load(path, Path(path))
+    waiting = tuple(key for key in changed_keys(running, config) if key in RESTART)
+    if not waiting:
+        return config, ()
+    for key in waiting:
+        section, _, name = key.partition(".")
+        kept = getattr(getattr(running, section), name)
+        said = said.model_copy(update={section: getattr(said, section).model_copy(update={name: kept})})
+    kept = _resolve(said, Path(path))
+    if any(_conflicts(kept, Path(path))):
+        return running, changed_keys(running, config)
+    return kept, waiting
+
+
+def changed_keys(old: Config, new: Config) -> tuple[str, ...]:
+    """The keys, dotted, whose values differ; derived ones with those that they follow. No values: some are secret."""
+    return tuple(_differences(old, new, []))
+
+
+def _differences(old: object, new: object, keys: list[str]) -> Iterator[str]:
+    if old == new:
+        return
+    if isinstance(old, Table) and type(old) is type(new):
+        for key in type(old).model_fields:
+            yield from _differences(getattr(old, key), getattr(new, key), [*keys, key])
+    elif isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in sorted(old.keys() | new.keys()):
+            yield from _differences(old.get(name), new.get(name), [*keys, name])
+    else:
+        yield dotted(keys)
 
 
 def warnings(config: Config) -> list[Problem]:
@@ -131,80 +169,6 @@ def _parse(path: str | os.PathLike[str]) -> dict[str, Any]:
     except ValueError as error:  # tomllib's, which name a place and never a value
         what = f"not TOML: {error}" + ("; text needs quotes" if str(error).startswith("Invalid value") else "")
     raise ConfigError(os.fspath(path), [("", what)])
-
-
-T = TypeVar("T", bound=Table)
-
-
-def validate(table: type[T], raw: dict[str, Any]) -> tuple[T, list[Problem]]:
-    """`raw` as that table, each wrong key at its default, and a problem for each. Takes wrong keys out of `raw`."""
-    try:
-        return table.model_validate(raw), []
-    except ValidationError as error:
-        wrong: dict[tuple[str, ...], Problem] = {}
-        for each in error.errors(include_url=False):
-            place, problem = _explain(table, each)
-            wrong.setdefault(place, problem)
-    for place in wrong:
-        _drop(raw, place)
-    valid, more = validate(table, raw)
-    return valid, [*wrong.values(), *more]
-
-
-def _explain(table: type[Table], error: Any) -> tuple[tuple[str, ...], Problem]:
-    """pydantic's error -> the place in the file (a list's items count as the list), and what to tell the user."""
-    place, value = error["loc"], error["input"]
-    inside: type[Table] | None = table  # the table that the next step names a key of
-    named = False  # the next step is a name of the user's own choice
-    field: FieldInfo | None = None
-    keys: list[str] = []
-    for step in place:
-        if named:
-            named = False
-        elif inside is None or step == "[key]":
-            break
-        elif step not in inside.model_fields:
-            return (*keys, step), (_dotted([*keys, step]), _unknown(table, inside, step))
-        else:
-            field = inside.model_fields[step]
-            inside, named = below(field)
-        keys.append(step)
-    dotted = _dotted(keys)
-    text = f"{_shown(dotted, value)} is not allowed; allowed: {extra(field)['allowed']}"
-    if isinstance(value, dict) and (single := _SINGULAR.get(dotted)):
-        text += f'; for the settings of one feed write [{single}."NAME"]'
-    return tuple(keys), (dotted, text)
-
-
-_SINGULAR = {"feeds.topics": "feeds.topic", "feeds.providers": "feeds.provider", "feeds.categories": "feeds.category"}
-
-
-def _unknown(root: type[Table], table: type[Table], key: str) -> str:
-    if close := difflib.get_close_matches(key, table.model_fields, 1):
-        return f'unknown key; did you mean "{close[0]}"?'
-    elsewhere = [known for known, _ in _fields(root) if known.rpartition(".")[2] == key]
-    if elsewhere:
-        return f"unknown key here; did you mean {elsewhere[0]}?"
-    return "unknown key; known here: " + ", ".join(table.model_fields)
-
-
-def _shown(dotted: str, value: object) -> str:
-    if _NAMES_A_SECRET(dotted):
-        return "a value that is kept out of messages"
-    if isinstance(value, dict):
-        return "a table"
-    text = _CREDENTIALS.sub(r"\1***@", toml(value))
-    return text if len(text) <= 80 else text[:79] + "…"
-
-
-def _dotted(keys: list[str]) -> str:
-    return ".".join(key if _IS_BARE_KEY(key) else toml(key) for key in keys)
-
-
-def _drop(raw: dict[str, Any], place: tuple[str, ...]) -> None:
-    for step in place[:-1]:
-        raw = raw.get(step, {})
-    raw.pop(place[-1], None)
 
 
 # --- what follows from several keys ----------------------------------------------------------------------------------
@@ -295,7 +259,7 @@ def _conflicts(config: Config, file: Path) -> Iterator[tuple[str, str, str]]:
             other = first.setdefault(_feed_key(kind, name), name)
             if other is not name:
                 twice = f"is the same {kind} as {toml(other)}, and each has one table"
-                yield _dotted(["feeds", kind, name]), "", twice
+                yield dotted(["feeds", kind, name]), "", twice
     for name, custom in feeds.custom.items():
         for condition in ("topics", "providers", "categories", "types", "languages"):
             kind = "topic" if condition == "topics" else condition
@@ -319,17 +283,8 @@ def _lies_in(inner: Path, outer: Path, *, hidden_is_apart: bool) -> bool:
 # --- for people ------------------------------------------------------------------------------------------------------
 
 
-def _fields(table: type[Table], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every key of the file, dotted; `<name>` stands for a name of the user's own choice."""
-    seen: list[type[Table]] = []
-    for key, field in table.model_fields.items():
-        inside, named = below(field)
-        dotted = f"{prefix}{key}" + (".<name>" if named else "")
-        if inside is None or inside in seen:
-            yield dotted, field
-        else:
-            yield from _fields(inside, dotted + ".")
-            seen += [inside] if named else []
+RESTART = frozenset(key for key, field in fields(Config) if extra(field)["restart"])
+"""Keys that take effect when feedd starts. They are not below tables of the user's own names."""
 
 
 def reference() -> list[tuple[str, str, str]]:
@@ -337,7 +292,7 @@ def reference() -> list[tuple[str, str, str]]:
 
     A kind of table that several names share (`feeds.topic.<name>`, `feeds.provider.<name>`) is spelled out once.
     """
-    return [(key, _default(field), str(field.description)) for key, field in _fields(Config)]
+    return [(key, _default(field), str(field.description)) for key, field in fields(Config)]
 
 
 def _default(field: FieldInfo) -> str:

@@ -6,9 +6,9 @@ module reads nothing. What a value may be is in `values`. Only `config` and `ini
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
@@ -17,6 +17,7 @@ from feedd import model
 from feedd.config.values import (
     Access,
     Addresses,
+    Argv,
     BaseUrl,
     Compressions,
     Cron,
@@ -24,6 +25,7 @@ from feedd.config.values import (
     Dead,
     Domain,
     Domains,
+    FeedKinds,
     Folder,
     Formats,
     Headers,
@@ -45,6 +47,7 @@ from feedd.config.values import (
     Token,
     Urls,
     Watch,
+    Webhook,
     toml,
 )
 
@@ -57,15 +60,22 @@ _FORMATS = 'a list of at least one of "atom", "rss", "json"'
 _LANGUAGE = 'a language tag such as "en" or "pt-BR"'
 _LIST = "a list of at least one text; for no condition leave the key out"
 
+MetricsAccess = Literal["auto", "on", "off"]
+
 
 # --- the keys: default, one line of comment, what is allowed ---------------------------------------------------------
 
 
 def _key(
-    default: object, comment: str, allowed: str, *, otherwise: str = "", example: object = None, **limits: Any
+    default: object, comment: str, allowed: str, *, otherwise: str = "", example: object = None,
+    restart: bool = False, **limits: Any,
 ) -> Any:
-    """One key. `otherwise` says what holds while it is not set; `example` is what config.toml shows for it."""
-    extra: dict[str, Any] = {"allowed": allowed, "otherwise": otherwise, "example": example}
+    """One key. `otherwise` says what holds while it is not set; `example` is what config.toml shows for it.
+
+    `restart`: a running feedd goes on as it was started; all other keys take effect as soon as the file changes.
+    """
+    comment += "; needs a restart" if restart else ""
+    extra: dict[str, Any] = {"allowed": allowed, "otherwise": otherwise, "example": example, "restart": restart}
     return Field(default, description=comment, json_schema_extra=extra, **limits)
 
 
@@ -78,9 +88,9 @@ def _whole(default: int | None, low: int, high: int, comment: str, **more: Any) 
     return _key(default, comment, f"a whole number from {low} to {high}", ge=low, le=high, **more)
 
 
-def _choice(default: str, comment: str, options: object) -> Any:
+def _choice(default: str, comment: str, options: object, **more: Any) -> Any:
     comment = f"{comment} ({', '.join(get_args(options))})"
-    return _key(default, comment, "one of " + ", ".join(map(toml, get_args(options))))
+    return _key(default, comment, "one of " + ", ".join(map(toml, get_args(options))), **more)
 
 
 def _tables(comment: str, allowed: str, example: str) -> Any:
@@ -126,13 +136,13 @@ class Site(Table):
 
 
 class Articles(Table):
-    path: Folder = _key(Path("articles"), "folder of article files, read to any depth", "a folder's path")
+    path: Folder = _key(Path("articles"), "folder of article files, read to any depth", "a folder's path", restart=True)
     max_bytes: int = _whole(8 << 20, 1 << 10, 8 << 20, "larger article files are refused")
-    watch: Watch = _choice("auto", "how changes are noticed; polling suits network folders", Watch)
+    watch: Watch = _choice("auto", "how changes are noticed; polling suits network folders", Watch, restart=True)
     settle_ms: int = _whole(20, 0, 60_000, "quiet time after a change before files are read")
     max_wait_ms: int = _whole(500, 1, 600_000, "longest wait for quiet under a steady stream of changes")
     scan_interval_s: int = _whole(3600, 10, 604_800, "seconds between full scans, in case an event was lost")
-    poll_interval_s: int = _whole(5, 1, 3600, "seconds between looks when polling")
+    poll_interval_s: int = _whole(5, 1, 3600, "seconds between looks when polling", restart=True)
 
 
 class Override(Table):
@@ -170,7 +180,7 @@ class CustomFeed(Override):
 
 
 class Feeds(Table):
-    path: Folder = _key(Path("feeds"), "folder the feeds are written to", "a folder's path")
+    path: Folder = _key(Path("feeds"), "folder the feeds are written to", "a folder's path", restart=True)
     limit: int = _whole(50, 1, 1000, "newest entries in a live feed")
     formats: Formats = _key(model.FORMATS, "which formats are written", _FORMATS)
     archives: bool = _flag(True, "keep older entries in archive documents (RFC 5005)")
@@ -200,13 +210,15 @@ class Feeds(Table):
 
 
 class State(Table):
-    path: Folder = _key(Path("state"), "folder of the index, kept apart from the feeds", "a folder's path")
+    path: Folder = _key(
+        Path("state"), "folder of the index, kept apart from the feeds", "a folder's path", restart=True
+    )
 
 
 class Server(Table):
-    enabled: bool = _flag(True, "serve the feeds over HTTP")
-    host: Host = _key("127.0.0.1", "address to listen on", "an IP address or a host name")
-    port: int = _whole(8080, 0, 65535, "port to listen on; 0 takes any that is free")
+    enabled: bool = _flag(True, "serve the feeds over HTTP", restart=True)
+    host: Host = _key("127.0.0.1", "address to listen on", "an IP address or a host name", restart=True)
+    port: int = _whole(8080, 0, 65535, "port to listen on; 0 takes any that is free", restart=True)
     max_age_s: int = _whole(600, 0, 86_400, "seconds that readers and proxies may keep a live feed (Cache-Control)")
     cache_bytes: int = _whole(64 << 20, 0, 16 << 30, "memory for the bytes of files that are asked for")
     max_connections: int = _whole(20_000, 1, 1_000_000, "further connections are turned away")
@@ -218,8 +230,9 @@ class Server(Table):
         example=("127.0.0.1",),
     )  # fmt: skip
     status: Access = _choice("auto", "who may see /-/; auto: this machine, or by token", Access)
+    metrics: MetricsAccess = _choice("auto", "who may see /metrics; auto: as for /-/; on: anybody", MetricsAccess)
     token: Token = _key(
-        "", "the token for /-/", "16 to 200 printable ASCII characters without spaces", otherwise="none",
+        "", "the token for /-/ and /metrics", "16 to 200 printable ASCII characters without spaces", otherwise="none",
         example="any-long-random-text",
     )
     redirects: Redirects = _key(
@@ -297,8 +310,35 @@ class Links(Table):
     )
 
 
+class Alerts(Table):
+    webhook: Webhook = _key(
+        "", "where troubles are posted to, as JSON; nobody is told without this or a command",
+        'an absolute http or https URL in ASCII, without user or fragment, or a variable of the environment such as '
+        '"$ALERT_URL"', otherwise="none", example="https://alerts.example/feedd",
+    )  # fmt: skip
+    headers: Headers = _key(
+        (), "sent to the webhook, their values taken from the environment", _HEADERS,
+        example=("Authorization: $ALERT_TOKEN",),
+    )  # fmt: skip
+    command: Argv = _key(
+        (), "a program that is told, with its arguments; run without a shell",
+        "a list of at least one text", otherwise="none", example=("/usr/local/bin/tell", "feedd"),
+    )  # fmt: skip
+    every_s: int = _whole(60, 1, 3_600, "seconds between looks for troubles")
+    articles_minutes: int = _whole(15, 0, 10_080, "a file that cannot be read is a trouble after so long")
+    publishing_minutes: int = _whole(5, 0, 10_080, "that nothing can be published is a trouble after so long")
+    silent: FeedKinds = _key(
+        ("all", "topic"), "feeds that are not to fall silent for longer than is usual for them",
+        'a list of "all", "topic", "provider", "category", "custom"; [] for none',
+    )  # fmt: skip
+    dead_links: int = _whole(20, 0, 1_000_000, "links that die within a day, if that is unusual; 0 for any number")
+    resolved: bool = _flag(True, "tell also when a trouble is over")
+    again_hours: int = _whole(4, 1, 720, "a trouble that comes and goes is told once in so long")
+    max_per_hour: int = _whole(10, 1, 1_000, "messages at most; what is more comes as one")
+
+
 class Log(Table):
-    format: LogFormat = _choice("auto", "how log lines look; auto adds colour on a terminal", LogFormat)
+    format: LogFormat = _choice("auto", "how log lines look; auto knows terminals and the journal", LogFormat)
     level: LogLevel = _choice("info", "the least level that is written", LogLevel)
 
 
@@ -316,6 +356,7 @@ class Config(Table):
     server: Server = _section(Server, "the built-in web server")
     hub: Hub = _section(Hub, "push: WebSub")
     links: Links = _section(Links, "link checking")
+    alerts: Alerts = _section(Alerts, "who is told when something is the matter; quiet by default")
     log: Log = _section(Log, "what feedd says, on stderr")
 
 
@@ -326,7 +367,20 @@ def below(field: FieldInfo) -> tuple[type[Table] | None, bool]:
     return (held, bool(arguments)) if isinstance(held, type) and issubclass(held, Table) else (None, False)
 
 
+def fields(table: type[Table], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every key of the file, dotted; `<name>` stands for a name of the user's own choice."""
+    seen: list[type[Table]] = []
+    for key, field in table.model_fields.items():
+        inside, named = below(field)
+        dotted = f"{prefix}{key}" + (".<name>" if named else "")
+        if inside is None or inside in seen:
+            yield dotted, field
+        else:
+            yield from fields(inside, dotted + ".")
+            seen += [inside] if named else []
+
+
 def extra(field: FieldInfo | None) -> dict[str, Any]:
-    """What `_key` says of a field besides its type, default and comment: allowed, otherwise, example."""
+    """What `_key` says of a field besides its type, default and comment: allowed, otherwise, example, restart."""
     found = field.json_schema_extra if field else None
     return found if isinstance(found, dict) else {}

@@ -30,6 +30,13 @@ _IS_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8})*").fullmatch  # R
 _IS_FEED_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?").fullmatch  # becomes a file's name
 _IS_REDIRECT = re.compile(r"[a-z0-9][a-z0-9./-]* -> [a-z0-9][a-z0-9./-]*").fullmatch
 _IS_HEADER = re.compile(r"[A-Za-z0-9-]{1,64}: \$[A-Za-z_][A-Za-z0-9_]{0,64}").fullmatch
+# A base URL with a query, which may be a secret; what it names is the operator's own.
+_IS_WEBHOOK = re.compile(
+    rf"https?://(?P<host>{_HOST_NAME}|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{{1,5}}))?"
+    r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*)?"
+    r"(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?"
+).fullmatch
+_IS_VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]{0,64}").fullmatch
 _IS_CRON = re.compile(r"[0-9*/,-]+(?: [0-9*/,-]+){2} [0-9A-Za-z*/,-]+ [0-9A-Za-z*/,-]+").fullmatch
 _IS_TOKEN = re.compile(r"[!-~]{16,200}").fullmatch
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")  # no XML document or log line takes these
@@ -80,6 +87,16 @@ def _redirect(value: str) -> str:
 
 def _header(value: str) -> str:
     _check(_IS_HEADER(value))
+    return value
+
+
+def is_webhook(value: str) -> bool:
+    """Whether it is a URL that a webhook may have."""
+    return bool(len(value) <= 2000 and (match := _IS_WEBHOOK(value)) and int(match["port"] or 0) <= 65535)
+
+
+def _webhook(value: str) -> str:
+    _check(_IS_VARIABLE(value) or is_webhook(value))
     return value
 
 
@@ -175,11 +192,14 @@ LinkKinds = Annotated[tuple[urls.Kind, ...], BeforeValidator(_as_tuple), AfterVa
 Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], BeforeValidator(_as_tuple), AfterValidator(_once)]
 Header = Annotated[str, AfterValidator(_header)]
 Headers = Annotated[tuple[Header, ...], BeforeValidator(_as_tuple), AfterValidator(_once)]
+Webhook = Annotated[str, AfterValidator(_webhook)]
+Argv = Annotated[tuple[Text, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+FeedKinds = Annotated[tuple[model.FeedKind, ...], BeforeValidator(_as_tuple), AfterValidator(_once)]
 HostPattern = Annotated[str, AfterValidator(_host_pattern)]
 Cron = Annotated[str, AfterValidator(_cron)]
 Dead = Literal["keep", "drop", "mark", "archive"]
 HostAction = Literal["check", "skip", "ok"]
 Access = Literal["auto", "token", "off"]
 Watch = Literal["auto", "inotify", "polling"]
-LogFormat = Literal["auto", "console", "json"]
+LogFormat = Literal["auto", "console", "journald", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]

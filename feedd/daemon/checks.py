@@ -12,7 +12,6 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 from typing import TypeVar
 
@@ -55,6 +54,11 @@ def job_of(settings: config.Config, plan: bulk.Plan) -> Job:
     )
 
 
+def _prepare(settings: config.Config) -> Callable[[], None]:
+    """The log of a run's process."""
+    return partial(logs.configure, settings.log.format, settings.log.level)
+
+
 def _header(pattern: str, text: str) -> tuple[str, str]:
     """A header and its value, which only the environment knows. Raises ConfigError where it does not."""
     name, _, variable = text.partition(": $")
@@ -75,33 +79,64 @@ class Checks:
     ) -> None:
         self._settings, self._jobs, self._wake, self._folder = settings.links, jobs, wake, plan.state_folder
         self._log = log
-        prepare = partial(logs.configure, settings.log.format, settings.log.level)
-        self._checker = (
-            Checker(job_of(settings, plan), log, self._heard, self._busy, prepare) if settings.links.enabled else None
-        )
+        self._checker = self._new_checker(settings, plan)
         self._links: Links | None = None
         self._news = True  # whatever an earlier run left
         self._soon_at = self._by_hand = 0
         self._is_soon = False
         self._seen = self._stamp()
 
-    def start(self, life: ExitStack) -> None:
-        """From now on links are checked; until `life` ends."""
+    def _new_checker(self, settings: config.Config, plan: bulk.Plan) -> Checker | None:
+        if not settings.links.enabled:
+            return None
+        return Checker(job_of(settings, plan), self._log, self._heard, self._busy, _prepare(settings))
+
+    def start(self) -> None:
+        """From now on links are checked; until `stop`."""
         if self._checker is None:
             return
-        life.callback(self._checker.stop)
-        every_s, now = self._settings.every_minutes * 60, int(time.time())
+        now = int(time.time())
+        if self._plan_runs(now):
+            self.soon()
+        self._jobs.every("link verdicts", LOOK_S, self._look, first_at=now + LOOK_S)
+
+    def stop(self) -> None:
+        """Ends a run that is on, whose answers are noted."""
+        if self._checker:
+            self._checker.stop()
+
+    def change(self, settings: config.Config, plan: bulk.Plan) -> None:
+        """Checks by another configuration. A run that is on goes on, or ends in order where there are to be none."""
+        before, self._settings = self._settings, settings.links
+        if self._checker is None:
+            self._checker = self._new_checker(settings, plan)
+            self._news = True
+            self.start()
+        elif not settings.links.enabled:
+            for name in ("links", "new links", "link verdicts"):
+                self._jobs.drop(name)
+            self._checker.stop()
+            self._checker, self._is_soon = None, False
+        else:
+            self._checker.change(job_of(settings, plan), _prepare(settings))
+            is_other = (before.cron, before.every_minutes) != (settings.links.cron, settings.links.every_minutes)
+            if is_other and self._plan_runs(int(time.time())):
+                self.soon()
+
+    def _plan_runs(self, now: int) -> bool:
+        """Gives the scheduler the times of runs; True if one is overdue, and should begin soon."""
+        assert self._checker
         if self._settings.cron:
             self._jobs.when("links", self._settings.cron, self._checker.start)
-        else:
-            next_at = self._last_start() + every_s
-            if next_at <= now:
-                self.soon()
-                next_at = now + every_s
-            self._jobs.every(
-                "links", every_s, self._checker.start, first_at=next_at, jitter_s=int(every_s * JITTER)
-            )
-        self._jobs.every("link verdicts", LOOK_S, self._look, first_at=now + LOOK_S)
+            return False
+        every_s = self._settings.every_minutes * 60
+        next_at = self._last_start() + every_s
+        is_due = next_at <= now
+        self._jobs.every(
+            "links", every_s, self._checker.start, first_at=now + every_s if is_due else next_at,
+            jitter_s=int(every_s * JITTER),
+        )
+        return is_due
 
     def soon(self) -> None:
         """There may be links that nobody has checked."""

@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, Sequence
 
 import msgspec
+from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from feedd import bulk, catalog, errors, files, publish, schedule, settle, store, watch
-from feedd.daemon import checks, opening
+from feedd import bulk, catalog, errors, files, meters, publish, schedule, settle, store, watch
+from feedd.daemon import checks, opening, supervisor
 from feedd.store.sqlite import set_aside
 
 FEW_DOCUMENTS = 1_000  # so many archives are written before the daemon calls itself ready
@@ -34,17 +35,27 @@ class Work:
     def __init__(
         self, state: store.Store, plan: bulk.Plan, log: FilteringBoundLogger, watcher: watch.Watcher,
         jobs: schedule.Schedule, ready: threading.Event, stopping: threading.Event,
-        on_news: Callable[[Sequence[str]], None], checking: checks.Checks,
+        on_news: Callable[[Sequence[str]], None], checking: checks.Checks, counted: meters.Meters,
+        watchdog: supervisor.Watchdog,
     ) -> None:
+        self._meters, self._watchdog = counted, watchdog
         self._on_news, self._checks = on_news, checking
-        self._plan, self._log, self._watcher, self._jobs = plan, log, watcher, jobs
+        self._plan = self._wanted = plan
+        self._log, self._watcher, self._jobs = log, watcher, jobs
         self._ready, self._stopping = ready, stopping
         self._failures = self._edits = 0
-        self._prepared = self._scanned = self._replaced = self._rescan = False
+        self._prepared = self._begun = self._scanned = self._replaced = False
         self._reconciled = True
+        self._up_to_date = ""  # in words, from then on
+        self._rescan = ""  # why all is to be scanned in the next round
         self.failure: BaseException | None = None
         self.removed: frozenset[str] = frozenset()  # feeds that configuration took away
         self._publisher = self._new_publisher(state)
+
+    def change(self, plan: bulk.Plan) -> None:
+        """Publishes by another configuration from the next round on, which begins soon; from any thread."""
+        self._wanted = plan
+        self._watcher.wake()
 
     def close(self) -> None:
         """Lets go of the state, when the loop has ended."""
@@ -58,8 +69,11 @@ class Work:
             left = True
             sys.setswitchinterval(0.0005)  # threads that compress wait for this one less: a tenth of an edit's time
             while not self._stopping.is_set():
-                patience_s = RETRY_S[min(self._failures, len(RETRY_S)) - 1] if self._failures else None
+                patience_s = self._watchdog.every_s
+                if self._failures:
+                    patience_s = min(patience_s, RETRY_S[min(self._failures, len(RETRY_S)) - 1])
                 left = self._guarded(self._watcher.next_batch(0 if left else patience_s))
+                self._tell_supervisor()
         except Stopped:
             pass
         except BaseException as error:
@@ -69,17 +83,25 @@ class Work:
             if not self._stopping.is_set():
                 os.kill(os.getpid(), signal.SIGTERM)
 
+    def _tell_supervisor(self) -> None:
+        self._watchdog.turn()
+        if status := " ".join(self._meters.health.troubles()) or self._up_to_date:
+            self._watchdog.settled(status)
+
     def _guarded(self, batch: settle.Batch | None) -> bool:
         """One round; True if there is work left that need not wait. Faults of the outside world are retried."""
         try:
             return self._round(batch)
         except files.RootGoneError as error:
+            self._meters.fault("articles", str(error))
             self._log.error("the folder of articles is gone, its feeds stay as they are", reason=str(error))
         except errors.OutputError as error:
+            self._meters.fault("output", str(error))
             self._retry("the output cannot be written, the last good feeds stay", error)
         except sqlite3.OperationalError as error:
+            self._meters.fault("state", str(error))
             self._retry("the state cannot be written, the last good feeds stay", error)
-            self._rescan = True  # what the batch told of is not noted; in its turn, not at once and for ever
+            self._rescan = "the state could not be written"  # and so not what the batch told of; in its turn
         except sqlite3.DatabaseError as error:
             self._replace_state(error)
         except Exception as error:
@@ -100,13 +122,18 @@ class Work:
         self._log.error(what, reason=str(error), again_in_s=RETRY_S[min(self._failures, len(RETRY_S)) - 1])
 
     def _round(self, batch: settle.Batch | None) -> bool:
+        self._adopt()
         publisher, now = self._publisher, int(time.time())
         if not self._prepared:
-            publisher.prepare(now=now)
-            self._prepared = True
+            is_due = publisher.prepare(now=now, clean=not self._begun)
+            self._reconciled = self._reconciled and not (is_due and self._scanned)
+            self._prepared = self._begun = True
         if self._rescan and not (batch and (batch.full_scan or batch.root_gone)):
-            batch = settle.Batch(full_scan=True, reason="the state could not be written")
+            batch = settle.Batch(full_scan=True, reason=self._rescan)
+        if batch:
+            self._meters.took(batch.since or time.monotonic(), len(batch.paths) + len(batch.folders))
         if batch and batch.root_gone:
+            self._meters.fault("articles", "gone")
             self._log.error("the folder of articles is gone, its feeds stay as they are", root=self._plan.source.root)
         elif batch and batch.full_scan:
             self._scan(batch.reason)
@@ -121,11 +148,14 @@ class Work:
         publisher.release(now=now)
         self._take_verdicts(now)
         left = publisher.rebuild(now=now, archives=False)
+        self._meters.done(time.monotonic(), is_scan=batch is not None and batch.full_scan)
         if not self._ready.is_set() and left <= FEW_DOCUMENTS:
             left = publisher.rebuild(now=now)
         if not self._ready.is_set() and self._scanned:
             self._ready.set()
-            self._log.info("up to date", **publisher.store.count())
+            counts = publisher.store.count()
+            self._up_to_date = f"Up to date: {counts['entries']} entries in {counts['feeds']} feeds when it started."
+            self._log.info("up to date", **counts)
         self._plan_release()
         if publisher.totals.new + publisher.totals.updated > self._edits:
             self._edits = publisher.totals.new + publisher.totals.updated
@@ -136,7 +166,23 @@ class Work:
             if batch:
                 return True  # when there is nothing better to do, which the next look at the watcher tells
             publisher.write_listing()
+        if not self._failures:
+            self._meters.well()
         return more
+
+    def _adopt(self) -> None:
+        """Another configuration, as after a restart, but with the state that is open and without a scan, unless files
+        are read otherwise by it.
+        """
+        wanted, plan = self._wanted, self._plan
+        if wanted is plan:
+            return
+        self._plan, self._prepared, self._edits = wanted, False, 0
+        self._publisher.close()
+        self._publisher = self._new_publisher(self._publisher.store)
+        is_first_scan_on = self._scanned and not self._ready.is_set()
+        if is_first_scan_on or replace(plan.source, rules=wanted.source.rules) != wanted.source:
+            self._rescan = self._rescan or "configuration"
 
     def _take_verdicts(self, now: int) -> None:
         """What link checks found; verdicts that cannot be read hold up no feed."""
@@ -153,7 +199,8 @@ class Work:
         publisher, now = self._publisher, int(time.time())
         unsettled = publisher.scan(now=now, now_ns=time.time_ns())
         self._watcher.retry(unsettled, 0.05)
-        self._scanned, self._reconciled, self._rescan = True, False, False
+        self._scanned, self._reconciled, self._rescan = True, False, ""
+        self._meters.scans.observe(time.monotonic() - began)
         self._log.info("scanned", seconds=round(time.monotonic() - began, 3), problems=publisher.totals.problems)
 
     def _reconcile(self) -> None:
@@ -163,6 +210,7 @@ class Work:
             self.removed = catalog.list_removed(self._publisher.store)
             self._reconciled = True
         except errors.OutputError as error:
+            self._meters.fault("output", str(error))
             self._log.error("the output cannot be written, the last good feeds stay", reason=str(error))
 
     def _plan_release(self) -> None:
@@ -183,9 +231,11 @@ class Work:
 
     def _new_publisher(self, state: store.Store) -> publish.Publisher:
         return publish.Publisher(
-            state, self._plan, self._log, settle_ns=50_000_000, progress=self._check, on_news=self._on_news
+            state, self._plan, self._log, settle_ns=50_000_000, progress=self._check, on_news=self._on_news,
+            counted=self._meters,
         )
 
     def _check(self, _what: str, _count: int) -> None:
+        self._watchdog.turn()
         if self._stopping.is_set():
             raise Stopped

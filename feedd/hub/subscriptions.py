@@ -15,7 +15,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from feedd import errors
-from feedd.store.database import Database, move_aside
+from feedd.store.database import Database, as_torn, move_aside
 
 NAME = "hub.sqlite"
 VERSION_1 = """
@@ -198,6 +198,7 @@ class Subscriptions(Database):
                 )
 
 
+@as_torn()
 def open_subscriptions(folder: str) -> Subscriptions:
     """The database in the state folder, made or migrated if need be; for its owner alone, as it holds secrets.
 

@@ -62,6 +62,11 @@ class Checker:
         self._guard = threading.Lock()
         self._stopped = False
 
+    def change(self, job: Job, prepare: Callable[[], None]) -> None:
+        """For the runs that begin from now on; one that is on goes on as it began."""
+        with self._guard:
+            self._job, self._prepare = job, prepare
+
     def start(self) -> bool:
         """Begins a run, unless one is on; from any thread."""
         with self._guard:

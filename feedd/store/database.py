@@ -8,9 +8,23 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 CHECKPOINT_PAGES = 4_000
 LOADING_PAGES = 64_000  # while much comes in: each checkpoint syncs pages from all over the file
 _CHUNK = 500  # SQLite's oldest limit on parameters is 999
+
+
+@contextlib.contextmanager
+def as_torn() -> Iterator[None]:
+    """What Python makes of torn bytes inside comes out as sqlite3.DatabaseError, as SQLite's own findings do.
+
+    SQLite's message may quote the bytes, and then Python fails to decode it.
+    """
+    try:
+        yield
+    except (UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise sqlite3.DatabaseError(f"database disk image is malformed ({type(error).__name__})") from error
 
 
 class Database:
@@ -67,9 +81,10 @@ class Database:
         self._db.close()
 
 
-def move_aside(path: str, now: int) -> str:
-    """Moves a torn database out of the way, for whoever wants to look at it; returns where it is."""
-    aside = f"{path}.torn-{now}"
+def move_aside(path: str, now: int, why: str = "torn") -> str:
+    """Moves a database (a torn one, as a rule) out of the way, for whoever wants to look at it; returns where it is."""
+    while os.path.exists(aside := f"{path}.{why}-{now}"):
+        now += 1
     for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             os.replace(path + suffix, aside + suffix)

@@ -20,7 +20,7 @@ from feedd import errors
 from feedd.freshness import judge
 from feedd.freshness.states import LinkState, Verdict
 from feedd.store import linkrows
-from feedd.store.database import move_aside
+from feedd.store.database import as_torn, move_aside
 from feedd.store.linkrows import Host, Link, Mark, News, Run, Trouble
 from feedd.store.linkuses import LINK, LinkUses, columns, link_from
 
@@ -47,6 +47,7 @@ _counts_from = msgspec.json.Decoder(dict[str, int]).decode
 _values = msgspec.structs.astuple
 
 
+@as_torn()
 def open_links(folder: str, *, read_only: bool = False, wait_s: float = 5.0) -> Links:
     """The links in the state folder, made or migrated if need be. `wait_s`: for others who write at the same time.
 

@@ -69,6 +69,15 @@ class Outbox(Database):
                 )
         return told
 
+    def find_announced(self, url: str) -> bytes | None:
+        """What stands for the bytes of a topic that hubs were told of, or are about to be."""
+        row = self._db.execute("SELECT digest FROM announced WHERE url = ?", (url,)).fetchone()
+        return row[0] if row else None
+
+    def list_hubs(self) -> list[str]:
+        """Hubs that are still to be told of something."""
+        return [row[0] for row in self._db.execute("SELECT DISTINCT hub FROM outbox ORDER BY hub")]
+
     def list_pings(self, hub: str, limit: int) -> list[Ping]:
         """What a hub is to be told, what is due first before what is due later."""
         query = f"SELECT {_PING} FROM outbox WHERE hub = ? ORDER BY next_at, id LIMIT ?"

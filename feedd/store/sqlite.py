@@ -17,7 +17,7 @@ import msgspec
 
 from feedd import errors, model, plan
 from feedd.store import schema
-from feedd.store.database import move_aside
+from feedd.store.database import as_torn, move_aside
 from feedd.store.documents import Documents
 from feedd.store.marks import Marks
 from feedd.store.outbox import Outbox
@@ -25,12 +25,15 @@ from feedd.store.rows import FileRow, Problem
 from feedd.store.survey import Survey
 
 NAME = schema.NAME
+RESTORING = "restoring"  # a file that is there while `backup.restore` puts databases in place
+_IS_READ = "EXISTS (SELECT 1 FROM body WHERE article_id = id)"
 _KNOWN = ", ".join(plan.Known.__struct_fields__)
 _article_from = msgspec.msgpack.Decoder(model.Article).decode
 _metadata_from = msgspec.msgpack.Decoder(model.Metadata).decode
 _pack = msgspec.msgpack.Encoder().encode
 
 
+@as_torn()
 def open_store(folder: str, *, read_only: bool = False) -> Store:
     """The state in `folder`, made or migrated if need be.
 
@@ -46,17 +49,10 @@ def open_store(folder: str, *, read_only: bool = False) -> Store:
         store = Store(database, folder, None)
         store.check_version()
         return store
+    lock = hold(folder)
     try:
-        os.makedirs(folder, exist_ok=True)
-        lock = os.open(os.path.join(folder, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise errors.StateError(f"{folder}: cannot keep state there: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise errors.StateLockedError(f"{folder}: another feedd is working on this state") from error
-    try:
+        if os.path.exists(os.path.join(folder, RESTORING)):
+            raise errors.StateError(f"{folder}: a restore was cut off half-way; `feedd restore` it once more")
         database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         store = Store(database, folder, lock)
         store.prepare()
@@ -64,6 +60,24 @@ def open_store(folder: str, *, read_only: bool = False) -> Store:
         os.close(lock)
         raise
     return store
+
+
+def hold(folder: str, name: str = "lock") -> int:
+    """Takes a lock of the state in `folder`, which is made if need be: an open file, to be closed to let go.
+
+    Raises StateLockedError where another process has it, StateError where no state can be kept.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        lock = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise errors.StateError(f"{folder}: cannot keep state there: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise errors.StateLockedError(f"{folder}: another feedd is working on this state") from error
+    return lock
 
 
 @contextlib.contextmanager
@@ -224,19 +238,27 @@ class Store(Documents):
     def get_body(self, article_id: int) -> bytes:
         return bytes(self._db.execute("SELECT data FROM body WHERE article_id = ?", (article_id,)).fetchone()[0])
 
+    @as_torn()
     def find_bodies(self, ids: Sequence[int]) -> dict[int, model.Article]:
         return {row[0]: _article_from(row[1]) for row in self._in("SELECT * FROM body WHERE article_id IN", ids)}
 
     def list_due(self, now: int) -> list[int]:
-        """Held articles whose time has come. INDEXED BY: the planner would read every article, to have them by id."""
+        """Held articles whose time has come. INDEXED BY: the planner would read every article, to have them by id.
+
+        Not of those that were imported, and whose files were not read yet: nothing is known to publish.
+        """
         return [row[0] for row in self._db.execute(
-            "SELECT id FROM article INDEXED BY article_release WHERE release_at <= ? ORDER BY release_at, id", (now,)
+            f"SELECT id FROM article INDEXED BY article_release WHERE release_at <= ? AND {_IS_READ} "
+            "ORDER BY release_at, id", (now,),
         )]
 
     def next_release(self) -> int | None:
         """When the next held article is due, in seconds."""
-        at = self._db.execute("SELECT min(release_at) FROM article WHERE release_at IS NOT NULL").fetchone()[0]
-        return int(at) if at is not None else None
+        row = self._db.execute(
+            f"SELECT release_at FROM article INDEXED BY article_release WHERE release_at IS NOT NULL AND {_IS_READ} "
+            "ORDER BY release_at LIMIT 1"
+        ).fetchone()
+        return row[0] if row else None
 
     def apply_memberships(self, gone: Iterable[tuple[int, int, int]], new: Iterable[tuple[int, int, int]]) -> None:
         """Rows are (feed id, position, article id)."""
@@ -251,10 +273,12 @@ class Store(Documents):
     def drop_metadata(self, path: str) -> None:
         self._db.execute("DELETE FROM metadata WHERE path = ?", (path,))
 
+    @as_torn()
     def find_metadata(self, path: str) -> model.Metadata | None:
         row = self._db.execute("SELECT data FROM metadata WHERE path = ?", (path,)).fetchone()
         return _metadata_from(row[0]) if row else None
 
+    @as_torn()
     def metadata_of(self, kind: str, key: str) -> model.Metadata | None:
         """What is said of a topic or provider; the first file by path, where several speak of it."""
         query = "SELECT data FROM metadata WHERE kind = ? AND key = ? ORDER BY path LIMIT 1"

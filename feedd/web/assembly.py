@@ -1,6 +1,6 @@
 """The configuration -> a server with all that it answers: feeds and pages, what moved, and the operator's part.
 
-Called by the daemon, once.
+Built by the daemon, once; another configuration changes what the same server answers. What was counted stays.
 """
 
 from __future__ import annotations
@@ -9,58 +9,132 @@ import os
 import time
 from collections.abc import Callable
 
-from feedd import __version__, bulk, config, rebuild, site, store
-from feedd.web import access, audience, delta, feeds, front, http, overview, protocol, server, shelf, status, throttle
+from msgspec import Struct
+
+from feedd import __version__, bulk, config, meters, pulse, rebuild, settle, site, store
+from feedd.web import (
+    access,
+    audience,
+    delta,
+    feeds,
+    front,
+    http,
+    overview,
+    protocol,
+    scrape,
+    server,
+    shelf,
+    status,
+    throttle,
+)
 
 
-def make(
-    settings: config.Config, plan: bulk.Plan, is_ready: Callable[[], bool], watch_mode: Callable[[], str],
-    removed: Callable[[], frozenset[str]], before: Callable[[front.ASGIApp], front.ASGIApp],
-) -> server.Server:
-    """A server that is bound and not started. Raises OSError where the address cannot be had.
+class Process(Struct, frozen=True):
+    """What the rest of the process says of itself when it is asked.
 
     `removed`: the feeds that configuration took away, as `site.base_path` names them. `before` puts what it likes
-    before the application.
+    before an application. `counted` and `waiting` are for metrics, `probes` for health; `beat`
+    is that of the server's loop.
     """
-    own = settings.server
-    counted = audience.Audience()
-    changes = delta.Deltas()
-    most = own.full_fetches_per_hour
-    slowed = throttle.Throttle(most, burst=most) if most else None
 
-    def seen(request: http.Request, answer: http.Answer, plain_size: int) -> None:
-        agent = request.headers.get(b"user-agent", b"").decode("latin-1")
-        counted.saw(
-            request.path, agent, request.address, answer.status, len(answer.body),
-            plain_size if request.method == "GET" else 0, time.time(),
+    is_ready: Callable[[], bool]
+    watch_mode: Callable[[], str]
+    removed: Callable[[], frozenset[str]]
+    before: Callable[[front.ASGIApp], front.ASGIApp]
+    configuration: Callable[[], overview.Configuration]
+    counted: meters.Meters
+    waiting: Callable[[], settle.Waiting]
+    probes: front.Probes
+    beat: pulse.Beat
+
+
+class Site:
+    """A server that is bound and not started. Raises OSError where the address cannot be had.
+
+    Readers that were counted, slowed or may be sent deltas are known through every change.
+    """
+
+    def __init__(self, settings: config.Config, plan: bulk.Plan, process: Process) -> None:
+        self._process, self._started_at = process, int(time.time())
+        self._audience, self._deltas = audience.Audience(), delta.Deltas()
+        self._throttle = _throttle_of(settings.server)
+        self._shelf = shelf.Shelf(plan.out, settings.server.cache_bytes)
+        self._server = settings.server
+        own = settings.server
+        self.server = server.Server(
+            own.host, own.port, self._feeds(plan), self._app(settings, plan), process.is_ready, _limits_of(own),
+            frozenset(own.trusted_proxies), process.probes, process.beat,
         )
 
-    def wait_s(address: str, name: str, had_validators: bool, _agent: str, now: float) -> float:
-        return slowed.check(address, name, had_validators, now) if slowed is not None else 0.0
-
-    policy = feeds.Policy(
-        plan.settings.public_url, own.max_age_s, plan.settings.advertised_hubs, whereabouts(own.redirects, removed)
-    )
-    hooks = feeds.Hooks(
-        noted=changes.note, delta=changes.answer, compress=compress, throttle=wait_s if most else None, seen=seen
-    )
-    started_at = int(time.time())
-
-    def about() -> overview.About:
-        return overview.About(
-            __version__, os.getpid(), watch_mode(), is_ready(), started_at, plan.source.root, plan.out, own_hub(plan),
+    def change(self, settings: config.Config, plan: bulk.Plan) -> None:
+        """Answers by another configuration from now on; its address is that of the first one."""
+        before, own = self._server, settings.server
+        self._server = own
+        if own.full_fetches_per_hour != before.full_fetches_per_hour:
+            self._throttle = _throttle_of(own)
+        if own.cache_bytes != before.cache_bytes:
+            self._shelf = shelf.Shelf(plan.out, own.cache_bytes)
+        self.server.change(
+            self._feeds(plan), self._app(settings, plan), _limits_of(own), frozenset(own.trusted_proxies)
         )
 
-    app: front.ASGIApp = front.nothing_here
-    if own.status != "off":
-        app = front.below("/-", status.status_app(
-            lambda: store.open_store(plan.state_folder, read_only=True), counted, about, settings=plan.settings,
-            token=own.token, loopback_only=own.status == "auto" and _is_loopback(own.host), now=time.time,
+    def _feeds(self, plan: bulk.Plan) -> feeds.Feeds:
+        own, slowed, counted = self._server, self._throttle, self._audience
+
+        def seen(request: http.Request, answer: http.Answer, plain_size: int) -> None:
+            agent = request.headers.get(b"user-agent", b"").decode("latin-1")
+            counted.saw(
+                request.path, agent, request.address, answer.status, len(answer.body),
+                plain_size if request.method == "GET" else 0, time.time(),
+            )
+
+        def wait_s(address: str, name: str, had_validators: bool, _agent: str, now: float) -> float:
+            return slowed.check(address, name, had_validators, now) if slowed is not None else 0.0
+
+        policy = feeds.Policy(
+            plan.settings.public_url, own.max_age_s, plan.settings.advertised_hubs,
+            whereabouts(own.redirects, self._process.removed),
+        )
+        return feeds.Feeds(self._shelf, policy, feeds.Hooks(
+            noted=self._deltas.note, delta=self._deltas.answer, compress=compress,
+            throttle=wait_s if slowed is not None else None, seen=seen,
         ))
-    files = shelf.Shelf(plan.out, own.cache_bytes)
-    limits = protocol.Limits(connections=own.max_connections)
-    trusted = frozenset(own.trusted_proxies)
-    return server.Server(own.host, own.port, feeds.Feeds(files, policy, hooks), before(app), is_ready, limits, trusted)
+
+    def _app(self, settings: config.Config, plan: bulk.Plan) -> front.ASGIApp:
+        own, process = self._server, self._process
+
+        def about() -> overview.About:
+            return overview.About(
+                __version__, os.getpid(), process.watch_mode(), process.is_ready(), self._started_at,
+                plan.source.root, plan.out, own_hub(plan), process.configuration(),
+            )
+
+        def open_state() -> store.Store:
+            return store.open_store(plan.state_folder, read_only=True)
+
+        app: front.ASGIApp = front.nothing_here
+        if own.status != "off":
+            app = front.below("/-", status.status_app(
+                open_state, self._audience, about,
+                settings=plan.settings, token=own.token, loopback_only=own.status == "auto" and _is_loopback(own.host),
+                now=time.time,
+            ))
+        if own.metrics != "off":
+            granted = access.Access(own.token, _is_loopback(own.host)) if own.metrics == "auto" else None
+            app = front.at(scrape.PATH, scrape.Scrape(scrape.Sources(
+                __version__, self._started_at, plan.settings, open_state, process.counted, process.waiting,
+                self._audience.totals, process.is_ready, process.probes, lambda: own_hub(plan),
+            ), granted), app)
+        return process.before(app)
+
+
+def _throttle_of(own: config.Server) -> throttle.Throttle | None:
+    most = own.full_fetches_per_hour
+    return throttle.Throttle(most, burst=most) if most else None
+
+
+def _limits_of(own: config.Server) -> protocol.Limits:
+    return protocol.Limits(connections=own.max_connections)
 
 
 def compress(data: bytes, coding: str) -> bytes:

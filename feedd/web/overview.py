@@ -32,6 +32,17 @@ class OwnHub(Struct, frozen=True):
     failing: int | None
 
 
+class Configuration(Struct, frozen=True):
+    """config.toml: since when feedd runs by what it said then; and if it says something else now, what is wrong with
+    that (`problems`: the old one stays), or which keys wait for a restart (`needs_restart`).
+    """
+
+    path: str
+    loaded_at: str
+    problems: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+
+
 class About(Struct, frozen=True):
     """The process. `mode`: how it notices changes. `started_at`: seconds since 1970. `own_hub`: if there is one."""
 
@@ -43,6 +54,7 @@ class About(Struct, frozen=True):
     articles: str
     output: str
     own_hub: OwnHub | None = None
+    configuration: Configuration | None = None
 
 
 class Hubs(Struct, frozen=True):
@@ -86,6 +98,7 @@ class Summary(Struct, frozen=True):
     failed: int
     hubs: Hubs
     requests: Requests
+    configuration: Configuration | None
 
 
 class ProblemRow(Struct, frozen=True):
@@ -270,7 +283,7 @@ def _summary(store: Store, audience: Audience, about: About, now: float, found: 
             sum(load.waiting for load in found), sum(load.failing for load in found),
             about.own_hub.subscriptions if about.own_hub else None,
         ),
-        requests=_requests(audience.totals()),
+        requests=_requests(audience.totals()), configuration=about.configuration,
     )
 
 

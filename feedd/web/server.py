@@ -23,8 +23,9 @@ from msgspec.structs import replace
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from feedd import pulse
 from feedd.web.feeds import Feeds
-from feedd.web.front import ASGIApp, Front
+from feedd.web.front import ASGIApp, Front, Probes
 from feedd.web.protocol import Clock, Connection, Limits
 
 log = structlog.get_logger(__name__)
@@ -42,7 +43,8 @@ class Server:
 
     def __init__(
         self, host: str, port: int, feeds: Feeds | None, app: ASGIApp | None, is_ready: Callable[[], bool],
-        limits: Limits | None = None, trusted: frozenset[str] = frozenset(),
+        limits: Limits | None = None, trusted: frozenset[str] = frozenset(), probes: Probes | None = None,
+        beat: pulse.Beat = pulse.unheard,
     ) -> None:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -57,8 +59,8 @@ class Server:
             self._socket.close()
             raise
         self._name: tuple[Any, ...] = self._socket.getsockname()
-        self._front = Front(feeds, app, is_ready, trusted)
-        self._limits = limits or Limits()
+        self._front = Front(feeds, app, is_ready, trusted, probes)
+        self._limits, self._beat = limits or Limits(), beat
         self._state = ServerState()
         self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
@@ -79,6 +81,17 @@ class Server:
         """Answers from now on."""
         self._limits = replace(self._limits, connections=_room_for(self._limits.connections))
         self._thread.start()
+
+    def change(
+        self, feeds: Feeds | None, app: ASGIApp | None, limits: Limits, trusted: frozenset[str] = frozenset()
+    ) -> None:
+        """Answers with these from now on, at the same address; no connection is closed. From any thread.
+
+        Limits hold for new connections.
+        """
+        self._limits = replace(limits, connections=_room_for(limits.connections))
+        with contextlib.suppress(RuntimeError):  # it has ended
+            self._loop.call_soon_threadsafe(partial(self._front.change, feeds, app, trusted))
 
     def stop(self) -> None:
         """Answers no more: what is being written gets half a second. Does nothing the second time."""
@@ -110,10 +123,15 @@ class Server:
         config.load()
         clock = Clock(loop.time(), time.time())
         state.default_headers = [(b"date", clock.date)]
-        factory = partial(Connection, config, state, loop, self._front, limits, clock, _errors_only())
-        listener = await loop.create_server(factory, sock=self._socket, backlog=_BACKLOG)
+        logger = _errors_only()
+
+        def connect() -> Connection:
+            return Connection(config, state, loop, self._front, self._limits, clock, logger)
+
+        listener = await loop.create_server(connect, sock=self._socket, backlog=_BACKLOG)
         deadlines = (limits.head_s, limits.body_s, limits.idle_s, limits.read_s)
-        ticks = loop.create_task(_tick(loop, state, clock, min(0.5, *(seconds / 8 for seconds in deadlines))))
+        every_s = min(0.5, *(seconds / 8 for seconds in deadlines))
+        ticks = loop.create_task(_tick(loop, state, clock, every_s, self._beat))
         await self._stopped.wait()
         listener.close()
         for connection in list(state.connections):
@@ -129,8 +147,11 @@ class Server:
         await asyncio.sleep(0)
 
 
-async def _tick(loop: asyncio.AbstractEventLoop, state: ServerState, clock: Clock, every_s: float) -> None:
+async def _tick(
+    loop: asyncio.AbstractEventLoop, state: ServerState, clock: Clock, every_s: float, beat: pulse.Beat
+) -> None:
     while True:
+        beat(every_s)
         await asyncio.sleep(every_s)
         clock.tick(loop.time(), time.time())
         state.default_headers = [(b"date", clock.date)]

@@ -1,0 +1,179 @@
+"""Commands that keep what feedd knows: backup, restore, export, import, verify."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from feedd import errors
+from feedd.cli import common
+
+if TYPE_CHECKING:  # imported where used: `feedd --help` answers at once
+    from feedd import bulk, config
+    from feedd import verify as checks
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@click.pass_obj
+def backup(config_path: str, file: str, force: bool) -> None:
+    """Copy the state, as it is now, into FILE (- for standard output), whether feedd runs or not.
+
+    A gzipped tar archive of the databases, for its owner's eyes alone: it holds the secrets of subscribers. Without
+    config.toml, the articles, and the feeds, which follow from both.
+    """
+    from feedd import backup as backups
+
+    folder, now = _state_folder(config_path), int(time.time())
+    os.nice(10)  # publishing goes first
+    with _megabytes() as progress:
+        if file == "-":
+            with tempfile.TemporaryDirectory(prefix="feedd-backup-") as scratch:
+                made = backups.write(folder, _stdout(), scratch=f"{scratch}/copies", now=now, progress=progress)
+                _stdout().flush()
+        else:
+            made = backups.to_file(folder, file, force=force, now=now, progress=progress)
+    for copy in made.databases:
+        click.echo(f"{copy.name}: {copy.bytes} bytes, schema {copy.schema}", err=True)
+
+
+@click.command()
+@click.argument("file", type=click.File("rb"))
+@click.pass_obj
+def restore(config_path: str, file: IO[bytes]) -> None:
+    """Make the state what it was when FILE (- for standard input) was backed up. feedd must not run.
+
+    FILE is checked before anything is touched, and the state that was there is kept beside it. The next start
+    publishes; entries have the ids of the backup.
+    """
+    from feedd import backup as backups
+
+    with _megabytes() as progress:
+        done = backups.restore(_state_folder(config_path), file, now=int(time.time()), progress=progress)
+    made_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(done.manifest.created_at))
+    click.echo(f"restored: {', '.join(copy.name for copy in done.manifest.databases)}, as of {made_at}")
+    for path in done.aside:
+        click.echo(f"kept: {path}")
+
+
+@click.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@click.pass_obj
+def export_state(config_path: str, file: str, force: bool) -> None:
+    """Write what cannot be found again to FILE, as JSON lines: the identities of articles, names of feeds, and links.
+
+    For another machine, another tool, or a state that is to be made anew: no subscriber sees an entry twice.
+    """
+    from feedd import backup as backups
+    from feedd import portable
+
+    folder, now = _state_folder(config_path), int(time.time())
+    with common.progress() as progress:
+        if file == "-":
+            count = portable.export(folder, sys.stdout.buffer, now=now, progress=progress)
+            sys.stdout.buffer.flush()
+        else:
+            with backups.new_file(file, force=force, mode=0o644) as out:
+                count = portable.export(folder, out, now=now, progress=progress)
+    click.echo(f"{count} lines", err=True)
+
+
+@click.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option("--force", is_flag=True, help="What FILE says wins over what the state knows.")
+@click.pass_obj
+def import_state(config_path: str, file: IO[bytes], force: bool) -> None:
+    """Take in what was exported to FILE (- for standard input): all of it, or nothing. feedd must not run.
+
+    What the state knows already stays, unless --force is given.
+    """
+    from feedd import portable
+
+    folder, now = _state_folder(config_path), int(time.time())
+    try:
+        with common.progress() as progress:
+            done = portable.take_in(folder, file, force=force, now=now, progress=progress)
+    except portable.LineError as error:
+        raise click.ClickException(f"{file.name}: {error}") from error
+    for what in sorted(done.taken.keys() | done.kept.keys()):
+        click.echo(f"{what}: {done.taken[what]} imported, {done.kept[what]} known and kept")
+
+
+@click.command()
+@click.option("--fix", is_flag=True, help="Mend what is found. feedd must not run.")
+@click.option("--quick", is_flag=True, help="Look for files, and not into them; not at links.")
+@click.pass_obj
+def verify(config_path: str, fix: bool, quick: bool) -> None:
+    """Check the state and the feeds on disk against each other; one line for each fault."""
+    from feedd.cli import report
+
+    settings, plan = _settings(config_path)
+    running = report.is_locked(plan.state_folder)
+    if fix and running:
+        raise errors.StateLockedError(f"{plan.state_folder}: another feedd is working on this state; stop it first")
+    found = _faults(plan, running=running, quick=quick)
+    if fix and found:
+        from feedd import repair
+
+        log = common.logger(settings)
+        with common.progress() as progress:
+            repair.fix(plan, found, log, now=int(time.time()), now_ns=time.time_ns(), progress=progress)
+        found = _faults(plan, running=False, quick=quick)
+    click.echo(f"{len(found)} faults{' are left' if fix else ''}")
+    if found:
+        sys.exit(common.EXIT_FINDINGS)
+
+
+def _faults(plan: bulk.Plan, *, running: bool, quick: bool) -> list[checks.Finding]:
+    """Says each as soon as it is found."""
+    from feedd import verify as checks
+
+    found = []
+    with common.progress() as progress:
+        for finding in checks.verify(plan, running=running, quick=quick, progress=progress):
+            click.echo(str(finding))
+            found.append(finding)
+    return found
+
+
+def _settings(config_path: str) -> tuple[config.Config, bulk.Plan]:
+    from feedd import config
+    from feedd.daemon import opening
+
+    settings = config.load(config_path)
+    return settings, opening.plan_of(settings)
+
+
+def _state_folder(config_path: str) -> str:
+    return _settings(config_path)[1].state_folder
+
+
+def _stdout() -> IO[bytes]:
+    """For bytes that are no text. Raises UsageError where a person would see them."""
+    if sys.stdout.isatty():
+        raise click.UsageError("standard output is a terminal: name a FILE, or send it on to one")
+    return sys.stdout.buffer
+
+
+@contextmanager
+def _megabytes() -> Iterator[Callable[[str, int], None]]:
+    """A bar that is told of bytes."""
+    with common.progress() as advance:
+        rest: Counter[str] = Counter()
+
+        def tell(what: str, size: int) -> None:
+            rest[what] += size
+            advance(f"megabytes {what}", rest[what] // 1_000_000)
+            rest[what] %= 1_000_000
+
+        yield tell

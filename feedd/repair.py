@@ -1,0 +1,72 @@
+"""Findings of `verify` -> a state and feeds without them: what is wrong is found or written anew.
+
+Works on a state that nobody else works on. Called by `feedd verify --fix`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import closing
+
+from structlog.typing import FilteringBoundLogger
+
+from feedd import bulk, outputs, publish
+from feedd.store import Store, open_store
+from feedd.store.database import move_aside
+from feedd.store.identities import Identities
+from feedd.store.invariants import Invariants, LinkInvariants
+from feedd.store.links import open_links
+from feedd.store.sqlite import errors_in_words
+from feedd.verify import Finding, Mend, Progress
+
+
+def fix(
+    plan: bulk.Plan, findings: Iterable[Finding], log: FilteringBoundLogger, *, now: int, now_ns: int,
+    progress: Progress,
+) -> None:
+    """Mends what was found, in the state and then on disk. Raises StateLockedError while a daemon works on it."""
+    found = list(findings)
+    mends = {finding.mend for finding in found}
+    for name in sorted({finding.place for finding in found if finding.mend == "aside"}):
+        aside = move_aside(os.path.join(plan.state_folder, name), now)
+        log.error("torn database set aside", database=name, kept_as=aside)
+    with errors_in_words(), open_store(plan.state_folder) as store:
+        _mend_tables(store, plan, found, mends)
+        for finding in found:
+            if finding.stray:
+                outputs.remove(os.path.join(plan.out, finding.stray))
+        publisher = publish.Publisher(store, plan, log, settle_ns=0, progress=progress)
+        publisher.prepare(now=now)
+        if mends & {"aside", "contents"}:
+            publisher.scan(now=now, now_ns=now_ns)
+        _mend_links(publisher, mends, now)
+        publisher.reconcile()
+        publisher.rebuild(now=now)
+        publisher.close()
+
+
+def _mend_tables(store: Store, plan: bulk.Plan, found: Iterable[Finding], mends: set[Mend]) -> None:
+    with store.transaction():
+        if "contents" in mends:
+            Invariants.of(store).put_places()
+            Identities.of(store).forget_contents()
+        if "memberships" in mends:
+            Invariants.of(store).put_memberships()
+        if "listing" in mends:
+            store.put_meta("listing", "")
+        if "hubs" in mends:
+            store.outbox.drop_other_hubs(plan.settings.hubs)
+        if "marks" in mends:
+            store.put_meta("links_told", "")
+        store.mark_dirty((*key, 0) for key in sorted({item.document for item in found if item.document}))
+
+
+def _mend_links(publisher: publish.Publisher, mends: set[Mend], now: int) -> None:
+    if mends & {"uses", "marks"}:
+        with closing(open_links(publisher.store.folder)) as links:
+            if "uses" in mends:
+                with links.transaction():
+                    LinkInvariants.of(links).recount()
+                    links.put_meta({"sync_of": None})  # the next run goes over all articles
+            publisher.take_verdicts(links, now=now)

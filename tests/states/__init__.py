@@ -1,0 +1,1 @@
+"""Databases of earlier feedds, and how they were made; see README.md."""
