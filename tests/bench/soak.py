@@ -62,6 +62,7 @@ class Newsroom:
     random: random.Random
     made: int = 0
     paths: list[Path] = field(default_factory=list)
+    numbers: dict[Path, int] = field(default_factory=dict)  # of stories: two files with one link would be one entry
     broken: list[Path] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
 
@@ -76,8 +77,8 @@ class Newsroom:
         if kind == "add" or len(self.paths) < ARTICLES // 2:
             self.add()
         elif kind == "break" and len(self.broken) > 5:
-            self._write(path := self.broken.pop(0), self._text(f"Mended {self.random.random()}"))
-            self.paths.append(path)
+            self.paths.append(self.broken.pop(0))
+            self._edit(-1)
             kind = "mend"
         else:
             getattr(self, f"_{kind}")(self.random.randrange(len(self.paths)))
@@ -87,7 +88,8 @@ class Newsroom:
         """A new article."""
         self.made += 1
         path = self.root / f"{self.made % 24:02}" / f"{self.made:06}.md"
-        self._write(path, self._text(f"Story {self.made}"))
+        self.numbers[path] = self.made
+        self._write(path, self._text(path, "Story"))
         self.paths.append(path)
 
     def _silent(self, at: int) -> None:
@@ -96,15 +98,19 @@ class Newsroom:
         self._write(self.paths[at], f"{head}heat: {self.random.randrange(1000)}\n{rest.partition(chr(10))[2]}")
 
     def _edit(self, at: int) -> None:
-        self._write(self.paths[at], self._text(f"Edited {self.random.random()}"))
+        path = self.paths[at]
+        self._write(path, self._text(path, f"Edited {self.random.random()}:"))
 
     def _remove(self, at: int) -> None:
-        self._take(at).unlink()
+        path = self._take(at)
+        del self.numbers[path]
+        path.unlink()
 
     def _rename(self, at: int) -> None:
         old = self._take(at)
         self.made += 1
         new = old.with_name(f"{self.made:06}.md")
+        self.numbers[new] = self.numbers.pop(old)
         old.rename(new)
         self.paths.append(new)
 
@@ -123,13 +129,14 @@ class Newsroom:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
 
-    def _text(self, title: str) -> str:
-        day, minute = 1 + self.made % 28, self.made % 1440
+    def _text(self, path: Path, title: str) -> str:
+        number = self.numbers[path]
+        day, minute = 1 + number % 28, number % 1440
         topics = ", ".join(sorted(self.random.sample(_TOPICS, 2)))
         return (
-            f'---\ntitle: "{title}"\nexcerpt: "What happened, and to whom, in {self.made} words."\n'
+            f'---\ntitle: "{title} {number}"\nexcerpt: "What happened, and to whom, in {number} words."\n'
             f"publishedDateTime: 2026-01-{day:02}T{minute // 60:02}:{minute % 60:02}:00Z\n"
-            f"webUrl: https://news.example/{self.made}\ncategory: news\nheat: 1\n"
+            f"webUrl: https://news.example/{number}\ncategory: news\nheat: 1\n"
             f"provider: {{name: Harbour Post, domain: harbourpost.example}}\ntopics: [{topics}]\npublished: true\n---\n"
             f"{'The body of a story. ' * 40}\n"
         )
