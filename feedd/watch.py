@@ -64,7 +64,7 @@ class Watcher:
         open_wait_s: float = 2.0,
         polling: bool | None = None,
         poll_s: float = 2.0,
-        check_s: float = 0.5,
+        check_s: float = 1.0,
         again_s: float = 60.0,
         beat: pulse.Beat = pulse.unheard,
     ) -> None:

@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 _BACKLOG = 4096
 _GRACE_S = 0.5  # for answers that are being written when the server stops
+_IDLE_S = 1.0  # between looks at the clock while nobody is connected: the Date of an answer has seconds
 _OTHER_FILES = 512  # descriptors that the rest of the process needs
 
 
@@ -151,8 +152,9 @@ async def _tick(
     loop: asyncio.AbstractEventLoop, state: ServerState, clock: Clock, every_s: float, beat: pulse.Beat
 ) -> None:
     while True:
-        beat(every_s)
-        await asyncio.sleep(every_s)
+        rest_s = every_s if state.connections else _IDLE_S
+        beat(rest_s)
+        await asyncio.sleep(rest_s)
         clock.tick(loop.time(), time.time())
         state.default_headers = [(b"date", clock.date)]
         for connection in list(state.connections):

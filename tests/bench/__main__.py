@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import build, burst, corpus, edit, growth, links, links_month, replay, sites, soak, start, web
+from tests.bench import build, burst, corpus, edit, growth, links, links_month, replay, service, sites, soak, start, web
 
 _BENCHMARKS: dict[str, Callable[[sites.Workshop, argparse.Namespace], None]] = {
     "build": lambda workshop, options: build.run(workshop, options.articles),
@@ -24,6 +24,7 @@ _BENCHMARKS: dict[str, Callable[[sites.Workshop, argparse.Namespace], None]] = {
     "replay": lambda workshop, options: replay.run(workshop, articles=min(300, options.articles), commits=1000),
     "web": lambda workshop, options: web.run(workshop, min(1000, options.articles)),
     "links": lambda workshop, options: links.run(workshop),
+    "service": lambda workshop, options: service.run(workshop, options.articles),
     "soak": lambda workshop, options: soak.run(workshop, options.minutes),
     "month": lambda workshop, options: links_month.run(options.articles),
     "growth": lambda workshop, options: growth.run(

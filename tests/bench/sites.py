@@ -54,8 +54,8 @@ class Site:
     @contextmanager
     def daemon(self, *, settle_ms: int = 20) -> Iterator[Daemon]:
         """`feedd run`, entered when /readyz answers 200, stopped at the end. Its log is log.txt."""
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
+        with free_port() as port:
+            pass
         config = self.configure(settle_ms=settle_ms, port=port)
         log_path = self.home / "log.txt"
         with log_path.open("wb") as log:
@@ -123,6 +123,13 @@ class Workshop:
             hugo.prepare(site, site / "content")
             hugo.copy_corpus(self.corpus(articles), site / "content")
         return self._peers[articles]
+
+
+@contextmanager
+def free_port() -> Iterator[int]:
+    """One that nobody has while this lasts, and most likely not right after it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
 
 
 def live_feeds(out: Path) -> list[Path]:
