@@ -17,12 +17,12 @@ _FOLDERS = (*site.FOLDERS.values(), site.ARCHIVES)
 
 
 def listing(store: Store, settings: site.Settings) -> tuple[rebuild.File, ...]:
-    """The two files that name every feed, and what their look is made of."""
+    """The two files that name every feed but private ones, and what their look is made of."""
     live = {document.feed_id: document for document in store.list_documents(page=0)}
     listed, cards = [], []
     for feed in store.list_feeds():
         document = live.get(feed.id)
-        if document is None:  # configuration took it away
+        if document is None or feed.kind == "private":  # without a document: configuration took it away
             continue
         base = site.base_path(feed.kind, feed.slug or "")
         metadata = store.metadata_of(feed.kind, feed.key)

@@ -16,7 +16,7 @@ from msgspec import Struct
 Format = Literal["atom", "rss", "json"]
 FORMATS: tuple[Format, ...] = ("atom", "rss", "json")
 
-FeedKind = Literal["all", "topic", "provider", "category", "custom"]
+FeedKind = Literal["all", "topic", "provider", "category", "custom", "private"]
 
 
 class Image(Struct, frozen=True, array_like=True, gc=False):

@@ -35,13 +35,14 @@ class FeedRef(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Rules(Struct, frozen=True):
-    """Which feeds an article can be in: the groups that are made, and custom feeds by name."""
+    """Which feeds an article can be in: the groups that are made, and custom feeds by name, public and private."""
 
     topics: bool = True
     providers: bool = True
     categories: bool = True
     language: str = "en"
     custom: tuple[tuple[str, model.FeedFilter], ...] = ()
+    private: tuple[tuple[str, model.FeedFilter], ...] = ()
 
 
 class Parsed(Struct, frozen=True, array_like=True, gc=False):
@@ -162,7 +163,11 @@ def feeds_of(article: model.Article, rules: Rules) -> tuple[FeedRef, ...]:
         refs.append(FeedRef("provider", provider.domain or provider.name.casefold(), provider.name or provider.domain))
     if rules.categories and article.category:
         refs.append(FeedRef("category", article.category.casefold(), article.category))
-    refs += [FeedRef("custom", name, name) for name, wanted in rules.custom if matches(article, wanted, rules.language)]
+    own: tuple[tuple[model.FeedKind, tuple[tuple[str, model.FeedFilter], ...]], ...] = (
+        ("custom", rules.custom), ("private", rules.private),
+    )
+    for kind, filters in own:
+        refs += [FeedRef(kind, name, name) for name, wanted in filters if matches(article, wanted, rules.language)]
     return tuple(refs)
 
 

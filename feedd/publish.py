@@ -79,6 +79,11 @@ class Publisher:
         self._workers = self._workers or bulk.Workers(self.plan)
         return self._workers
 
+    def go_alone(self) -> None:
+        """Does everything in this process from now on: a worker has ended, and would again."""
+        self._dismiss()
+        self._parallel = False
+
     def _dismiss(self) -> None:
         workers, self._workers = self._workers, None
         if workers:
@@ -416,8 +421,10 @@ class Publisher:
                 )
 
     def _topics(self, written: Sequence[bulk.Done]) -> Iterator[Topic]:
-        """The live documents as hubs know them."""
+        """The live documents as hubs know them: those that anybody may read."""
         for d in written:
+            if site.is_private(d.base):
+                continue
             for fmt, digest in d.digests:
                 yield Topic(site.document_url(self.plan.settings, d.base, fmt), d.base, digest)
 

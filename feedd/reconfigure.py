@@ -61,16 +61,17 @@ def make_and_drop_feeds(store: Store, rules: plan.Rules, log: FilteringBoundLogg
     ask for whatever articles there are. Inside a transaction.
     """
     wanted = {"all": True, "topic": rules.topics, "provider": rules.providers, "category": rules.categories}
-    custom = {name for name, _ in rules.custom}
+    own = [plan.FeedRef("custom", name, name) for name, _ in rules.custom]
+    own += [plan.FeedRef("private", name, name) for name, _ in rules.private]
+    names = {(ref.kind, ref.key) for ref in own}
     live = {document.feed_id for document in store.list_documents(page=0)}
     has_changed = False
     for feed in store.list_feeds():
-        if feed.id in live and not wanted.get(feed.kind, feed.key in custom):
+        if feed.id in live and not wanted.get(feed.kind, (feed.kind, feed.key) in names):
             log.info("feed removed", kind=feed.kind, feed=feed.key, cause="configuration")
             store.drop_feed(feed.id)
             has_changed = True
-    needed = [plan.FeedRef("all", "", ""), *(plan.FeedRef("custom", name, name) for name in sorted(custom))]
-    for ref in needed:
+    for ref in (plan.FeedRef("all", "", ""), *own):
         if store.find_feed(ref.kind, ref.key) is None:
             store.put_feed(ref)
             has_changed = True

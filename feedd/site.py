@@ -18,9 +18,11 @@ from msgspec import Struct
 from feedd import __version__, model, plan
 from feedd.freshness import effects
 
-FOLDERS: dict[str, str] = {"topic": "topics", "provider": "providers", "category": "categories", "custom": "feeds"}
+FOLDERS: dict[str, str] = {
+    "topic": "topics", "provider": "providers", "category": "categories", "custom": "feeds", "private": "private",
+}
 ARCHIVES = "archives"
-GROUP_TITLES = {
+GROUP_TITLES = {  # private feeds are in no list
     "all": "Everything", "custom": "Selections", "topic": "Topics", "category": "Categories", "provider": "Providers",
 }
 MEDIA_TYPES: dict[model.Format, str] = {
@@ -157,6 +159,15 @@ def base_path(kind: str, slug: str, page: int = 0) -> str:
     return f"{ARCHIVES}/{base}/{page}" if page else base
 
 
+def is_private(name: str) -> bool:
+    """Whether a name below the output folder is of a private feed: of its files, or of its archives.
+
+    Also in spellings that some file systems take for the same: other cases, and characters that do not show.
+    """
+    folder, _, rest = name.casefold().encode("ascii", "ignore").decode().partition("/")
+    return (rest.partition("/")[0] if folder == ARCHIVES else folder) == FOLDERS["private"]
+
+
 def formats_of(settings: Settings, kind: str, key: str, page: int = 0) -> tuple[model.Format, ...]:
     """The formats of a document. Archives are of Atom and RSS: RFC 5005 knows no JSON Feed."""
     formats = settings.of(kind, key).formats or settings.formats
@@ -212,7 +223,7 @@ def head(
         prev_urls=urls(previous) if previous else {},
         next_urls=urls(page + 1) if 0 < page < pages else {},
         ttl_minutes=settings.ttl_minutes,
-        hub_urls=() if page else settings.advertised_hubs,
+        hub_urls=() if page or kind == "private" else settings.advertised_hubs,
     )
 
 

@@ -219,7 +219,7 @@ class _Output:
 
     def _check_told(self, built: rebuild.Built) -> list[Finding]:
         """Hubs were told of these bytes, or are about to be."""
-        if not self._settings.hubs or built.page:
+        if not self._settings.hubs or built.page or site.is_private(built.base):
             return []
         return [
             Finding(url, "was not told to hubs as it is", _FIX, document=(built.feed_id, 0), mend="hubs")

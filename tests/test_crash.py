@@ -6,9 +6,12 @@ left, every article that should be is there, and no entry has ever had two ids.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import re
 import shutil
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -114,6 +117,30 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
             article(f"Story {number}", topics=[f"Topic {number % 500}", f"Group {number % 7}"])
         )
     return folder
+
+
+@pytest.mark.parametrize("moment", ["scanning", "scanned"])
+def test_workers_that_are_killed_hold_up_nothing(tmp_path: Path, many: Path, moment: str) -> None:
+    site = Site(tmp_path, feeds={"limit": 50, "compress": ["gzip"], "providers": False})
+    site.articles.rmdir()
+    shutil.copytree(many, site.articles)
+    with Daemon(site) as feedd:
+        feedd.wait(moment, within_s=30)
+        workers = until(lambda: [pid for pid in feedd.members() if "spawn_main" in command_of(pid)], "workers work")
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        feedd.wait("a worker process was ended, for want of memory perhaps; its work is done without any", within_s=30)
+        feedd.wait("up to date", within_s=60)
+        until(site.is_written, "everything is written", within_s=60)
+    assert len(site.paths()) == 2_500
+    site.check()
+
+
+def command_of(pid: int) -> str:
+    """Its command line; empty if it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
 
 
 @pytest.mark.parametrize("moment", ["reading", "writing", "archives"])

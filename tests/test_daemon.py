@@ -6,7 +6,6 @@ Everything is told apart by what a subscriber or an operator sees; what happens 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gzip
 import json
 import os
@@ -459,27 +458,7 @@ def test_a_state_torn_while_running_is_made_anew_with_the_same_ids(tmp_path: Pat
     site.check()
 
 
-# --- disks that are full, or not to be written to ---------------------------------------------------------------------
-
-_libc = ctypes.CDLL(None, use_errno=True)
-MS_RDONLY, MS_REMOUNT, MNT_DETACH = 1, 32, 2
-
-
-def mount(target: Path, options: str, flags: int = 0) -> bool:
-    """Mounts a small file system of memory; False where that is not allowed."""
-    return bool(_libc.mount(b"none", os.fsencode(target), b"tmpfs", flags, options.encode()) == 0)
-
-
-@contextlib.contextmanager
-def disk(target: Path, options: str) -> Iterator[bool]:
-    """A file system of its own at `target`, if this user may mount one."""
-    target.mkdir(parents=True, exist_ok=True)
-    mounted = mount(target, options)
-    try:
-        yield mounted
-    finally:
-        if mounted:
-            _libc.umount2(os.fsencode(target), MNT_DETACH)
+# --- an output that cannot be written (whole disks: test_faults_disk) -------------------------------------------------
 
 
 def test_a_folder_that_cannot_be_made_stops_its_own_feeds_only(tmp_path: Path) -> None:
@@ -532,83 +511,6 @@ def test_a_feed_too_large_for_the_disk_stays_as_it_was_while_others_are_written(
         resource.prlimit(feedd.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         until(lambda: "New" in site.titles(), "the feed that waited is written")
     site.check()
-
-
-def test_a_full_disk_for_feeds(tmp_path: Path) -> None:
-    site = Site(tmp_path, feeds={"full_content": True})
-    site.put("one.md", article("One"))
-    with disk(site.out, "size=400k") as mounted, site.running() as feedd:
-        if mounted:  # elsewhere, RLIMIT_FSIZE above stands for it
-            before = tree(site.out)
-            filler = site.out / "filler"
-            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-                while file.write(bytes(4096)) == 4096:
-                    pass
-            site.put("two.md", article("Two", "word " * 2_000))
-            feedd.wait("feed not written, the last good one stays", feed="all")
-            now = tree(site.out)
-            del now["filler"]
-            assert {name: data for name, data in now.items() if name in before} == before
-            filler.unlink()
-            site.shows("One", "Two")
-            until(site.is_written, "everything is written")
-            feedd.stop()
-            site.check()
-
-
-def test_a_disk_for_feeds_that_turns_read_only(tmp_path: Path) -> None:
-    site = Site(tmp_path)
-    site.put("one.md", article("One"))
-    with disk(site.out, "size=4m") as mounted, site.running() as feedd:
-        if mounted:
-            (site.out / "topics/stray.atom").write_text("of no feed")
-            mount(site.out, "size=4m", MS_REMOUNT | MS_RDONLY)
-            before = tree(site.out)
-            site.put("two.md", article("Two"))
-            feedd.wait("feed not written, the last good one stays", feed="all")
-            assert tree(site.out) == before
-            mount(site.out, "size=4m", MS_REMOUNT)
-            site.shows("One", "Two")
-
-
-def test_a_start_on_a_read_only_disk_waits_until_it_can_write(tmp_path: Path) -> None:
-    site = Site(tmp_path)
-    site.put("one.md", article("One"))
-    with disk(site.out, "size=4m") as mounted:
-        if mounted:
-            with site.running():
-                pass
-            (site.out / "topics/stray.atom").write_text("of no feed")  # a start wants to remove it
-            mount(site.out, "size=4m", MS_REMOUNT | MS_RDONLY)
-            site.put("two.md", article("Two"))
-            with site.running(ready=False) as feedd:
-                feedd.wait("the output cannot be written, the last good feeds stay")
-                assert site.titles() == ["One"]
-                mount(site.out, "size=4m", MS_REMOUNT)
-                site.shows("One", "Two")
-                feedd.wait_until_ready()
-                until(lambda: not (site.out / "topics/stray.atom").exists(), "the stray file goes")
-
-
-def test_a_full_disk_for_the_state(tmp_path: Path) -> None:
-    site = Site(tmp_path)
-    site.put("one.md", article("One"))
-    with disk(site.state, "size=1m") as mounted, site.running() as feedd:
-        if mounted:
-            filler = site.state / "filler"
-            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-                while file.write(bytes(4096)) == 4096:
-                    pass
-            before = tree(site.out)
-            for number in range(30):
-                site.put(f"{number}.md", article(f"Story {number}", "word " * 200))
-            feedd.wait("the state cannot be written, the last good feeds stay")
-            assert tree(site.out) == before
-            filler.unlink()
-            site.shows("One", *(f"Story {number}" for number in range(30)))
-            until(site.is_written, "everything is written")
-            feedd.stop()
-            site.check()
 
 
 # --- what it says -----------------------------------------------------------------------------------------------------

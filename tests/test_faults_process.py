@@ -35,9 +35,11 @@ def test_killed_at_a_hundred_random_moments_of_a_busy_run(tmp_path: Path) -> Non
     site = Site(tmp_path, feeds={"limit": 8}, articles={"settle_ms": 3, "max_wait_ms": 20})
     churn, moments = Churn(site, 100, 40), random.Random(100)
     reached = 0
-    for _ in range(KILLS):
+    for number in range(KILLS):
         with Daemon(site) as feedd:
-            end = time.monotonic() + moments.uniform(0.05, 1.2)
+            if number % 2:
+                feedd.wait("watching")
+            end = time.monotonic() + moments.uniform(0, 0.6)
             while time.monotonic() < end:
                 churn.step()
                 time.sleep(moments.uniform(0, 0.01))  # as long as somebody's next change takes
@@ -45,7 +47,7 @@ def test_killed_at_a_hundred_random_moments_of_a_busy_run(tmp_path: Path) -> Non
             feedd.kill()
             until(lambda: feedd.members() == [], "its workers end by themselves")
         churn.look()
-    assert reached > KILLS // 4, "some of them were at work"
+    assert reached >= KILLS // 2, "half of them were at work, if not more"
     with site.running() as feedd:
         churn.add()
         until(lambda: churn.look() == churn.paths.keys(), "all articles, and no others")

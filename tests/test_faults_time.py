@@ -157,6 +157,13 @@ def test_a_clock_that_jumps_to_and_fro_leaves_what_was_published_published(tmp_p
     site.check()
 
 
+def is_right(site: Site) -> bool:
+    with contextlib.suppress(AssertionError):
+        site.check()
+        return True
+    return False
+
+
 @pytest.mark.long
 def test_link_runs_neither_repeat_nor_stop_when_the_clock_jumps(
     tmp_path: Path, farm: process.Farm, clock: Clock
@@ -187,6 +194,7 @@ def test_link_runs_neither_repeat_nor_stop_when_the_clock_jumps(
             assert runs() <= before + 4
         assert troubles(feedd).total() == 0
         until(lambda: not checkers(feedd), "the run is over")
+        until(lambda: is_right(site), "what was found is published")
         given_back(feedd, was)
     assert all(asked(farm, url)[url] == 1 for url in urls)
     site.check()
@@ -206,7 +214,7 @@ def with_times(site: Site) -> None:
 
 def test_bytes_do_not_depend_on_the_time_zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    for number, zone in enumerate(("UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Asia/Kathmandu", "XYZ-3:17")):
+    for number, zone in enumerate(("UTC", "Pacific/Kiritimati", "XYZ+9:17")):
         monkeypatch.setenv("TZ", zone)
         site = Site(tmp_path / str(number))
         with_times(site)

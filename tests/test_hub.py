@@ -755,7 +755,7 @@ def test_topics_are_the_own_urls_of_live_feeds() -> None:
         assert protocol.topic_name(url, PUBLIC) == name
     for name in (
         "", "archives/all/1.atom", "feeds.opml", "all.html", "all.atom.gz", "../x.atom", "/all.atom", "%61ll.atom",
-        ".tmp/x.atom", "a//b.atom", "a%00.atom", "a b.atom", "all.atom#x",
+        ".tmp/x.atom", "a//b.atom", "a%00.atom", "a b.atom", "all.atom#x", "private/x.atom", "Private/x.rss",
     ):
         assert protocol.topic_name(f"{PUBLIC}/{name}", PUBLIC) is None
 

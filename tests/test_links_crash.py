@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
 from pathlib import Path
-
-import pytest
 
 from feedd.store.links import NAME
 from feedd.store.sqlite import NAME as ARTICLES
 from tests.farm import process
+from tests.faults import disk, filled
 from tests.linksite import (
     asked,
     breaches,
@@ -26,7 +24,6 @@ from tests.linksite import (
     until_asked,
 )
 from tests.processes import until
-from tests.test_daemon import disk
 
 SLOW_MS = 60
 LOST = 4  # answers, at most, that a kill costs: one in flight, and those of the tenth of a second before they are noted
@@ -110,17 +107,11 @@ def test_a_disk_that_is_full_in_the_middle_of_a_run_is_said_and_costs_that_run_a
     urls = farm.healthy_urls(40 * 28)[33::40]
     before = asked(farm, *urls)
     site.put("a.md", story("A", *urls))
-    with disk(site.state, "size=2m") as mounted:
-        if not mounted:
-            pytest.skip("this user may not mount a disk")
+    with disk(site.state, "size=2m"):
         with site.running() as feedd:
             until_asked(farm, before, urls, 2)
-            filler = site.state / "filler"
-            with suppress(OSError), filler.open("wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(4096))
-            feedd.wait("links cannot be checked, their verdicts stay")
-            filler.unlink()
+            with filled(site.state):
+                feedd.wait("links cannot be checked, their verdicts stay")
             site.put("b.md", story("B"))
             site.shows("A", "B")
             assert feedd.wait("links checked")["left"] == 0

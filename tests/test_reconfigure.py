@@ -30,6 +30,7 @@ rules = st.builds(
     custom=st.dictionaries(st.sampled_from(["good", "new"]), st.sampled_from(FILTERS)).map(
         lambda found: tuple(sorted(found.items()))
     ),
+    private=st.sampled_from([(), (("good", FILTERS[0]),), (("new", FILTERS[1]), ("own", FILTERS[2]))]),
 )
 own_settings = st.builds(
     site.FeedSettings, title=st.sampled_from(["", "Own"]), description=st.sampled_from(["", "About"]),
@@ -38,7 +39,7 @@ own_settings = st.builds(
     formats=st.sampled_from([None, ("atom",), ("json", "rss")]),
 )
 names = st.sampled_from([("topic", "ai"), ("topic", "c++"), ("provider", "source.example"), ("category", "news"),
-                         ("custom", "good")])
+                         ("custom", "good"), ("private", "good")])
 configurations = st.fixed_dictionaries({
     "title": st.sampled_from(["News", "Other"]),
     "public_url": st.sampled_from(["https://feeds.example", "https://f.example/x"]),

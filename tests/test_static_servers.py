@@ -24,6 +24,7 @@ import pytest
 from newsroom import Newsroom, article, settings_for
 from processes import DEADLINE_S, ROOT, until
 
+from feedd import model, plan
 from feedd.web import feeds, guesses, shelf
 from feedd.web import http as rules
 
@@ -87,7 +88,7 @@ class Served(NamedTuple):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Feeds with two archives, and one of each other kind of file, with their compressed copies."""
     place = tmp_path_factory.mktemp("static")
-    room = Newsroom(place, settings_for(limit=3))
+    room = Newsroom(place, settings_for(limit=3, rules=plan.Rules(private=(("board", model.FeedFilter()),))))
     for number in range(12):
         room.put(f"{number}.md", article(f"Title {number}", publishedDateTime=f"2023-01-01T{number:02}:00:00Z"))
     room.publish()
@@ -244,6 +245,20 @@ def test_nothing_else_is_there(served: Served, path: str) -> None:
     assert found.status in (400, 404)
     assert b"hidden" not in found.body
     assert not {"cache-control", "link", "x"} & found.headers.keys()
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_private_feeds_are_not_for_it(served: Served, coding: str) -> None:
+    private = [path for path in served.folder.rglob("private/**/*") if path.is_file()]
+    names = ["/" + str(path.relative_to(served.folder)) for path in private]
+    assert {name[:9] for name in names} == {"/private/", "/archives"}
+    for name in names:
+        for path in (name, name.replace("private", "%70rivate"), name.replace("/", "//"), "/topics/.." + name):
+            found = served.ask(path, accepting(coding))
+            assert found.status in (400, 404) and b"Title" not in found.body
+        if not name.endswith((".gz", ".br")):
+            assert served.own(name, accepting(coding)).status == 404
+    assert b"private" not in served.ask("/feeds.opml").body + served.ask("/").body
 
 
 @pytest.mark.parametrize("path", ["/all.atom", "/"])

@@ -99,14 +99,23 @@ def warnings(config: Config) -> list[Problem]:
         found.append(("site.public_url", f"not set: feeds name {here} as their address, for this machine alone"))
     if not config.articles.path.is_dir():
         found.append(("articles.path", f"there is no folder {toml(str(config.articles.path))} yet"))
+    hidden = [name for name, feed in config.feeds.custom.items() if feed.private]
+    server = config.server
+    is_here = server.host in ("localhost", "::1") or server.host.startswith("127.")
+    if hidden and not (server.enabled and (server.token or server.private_networks or is_here)):
+        why = "set server.token or server.private_networks" if server.enabled else "server.enabled is false"
+        found.append((f"feeds.custom.{hidden[0]}.private", f"nobody can read it over HTTP: {why}"))
     return found
 
 
 def settings(config: Config) -> site.Settings:
     """All that feeds depend on, as the plain values that core and services take."""
     own, feeds = config.site, config.feeds
+    public = {name: feed for name, feed in feeds.custom.items() if not feed.private}
+    private = {name: feed for name, feed in feeds.custom.items() if feed.private}
     tables: list[tuple[str, Mapping[str, Override]]] = [
-        ("topic", feeds.topic), ("provider", feeds.provider), ("category", feeds.category), ("custom", feeds.custom),
+        ("topic", feeds.topic), ("provider", feeds.provider), ("category", feeds.category), ("custom", public),
+        ("private", private),
     ]
     return site.Settings(
         title=own.title,
@@ -132,7 +141,8 @@ def settings(config: Config) -> site.Settings:
             providers=feeds.providers,
             categories=feeds.categories,
             language=own.language,
-            custom=tuple(sorted((name, feed.filter()) for name, feed in feeds.custom.items())),
+            custom=tuple(sorted((name, feed.filter()) for name, feed in public.items())),
+            private=tuple(sorted((name, feed.filter()) for name, feed in private.items())),
         ),
         feeds={
             (kind, _feed_key(kind, name)): site.FeedSettings(

@@ -157,6 +157,7 @@ class Override(Table):
 
 
 class CustomFeed(Override):
+    private: bool = _flag(False, "only for who has server.token or asks from server.private_networks")
     formats: Formats = _key(
         (), "which formats are written", _FORMATS, otherwise="feeds.formats", example=("atom", "json")
     )
@@ -232,9 +233,13 @@ class Server(Table):
     status: Access = _choice("auto", "who may see /-/; auto: this machine, or by token", Access)
     metrics: MetricsAccess = _choice("auto", "who may see /metrics; auto: as for /-/; on: anybody", MetricsAccess)
     token: Token = _key(
-        "", "the token for /-/ and /metrics", "16 to 200 printable ASCII characters without spaces", otherwise="none",
-        example="any-long-random-text",
+        "", "the token for /-/, /metrics and private feeds", "16 to 200 printable ASCII characters without spaces",
+        otherwise="none", example="any-long-random-text",
     )
+    private_networks: Networks = _key(
+        (), "networks whose addresses may read private feeds without the token",
+        'a list of networks such as "127.0.0.0/8"', example=("10.0.0.0/8",),
+    )  # fmt: skip
     redirects: Redirects = _key(
         (), "feeds that moved: readers are sent on for good (301)",
         'a list of texts such as "topics/ai -> topics/machine-learning"', example=("topics/ai -> topics/machines",)
@@ -329,7 +334,7 @@ class Alerts(Table):
     publishing_minutes: int = _whole(5, 0, 10_080, "that nothing can be published is a trouble after so long")
     silent: FeedKinds = _key(
         ("all", "topic"), "feeds that are not to fall silent for longer than is usual for them",
-        'a list of "all", "topic", "provider", "category", "custom"; [] for none',
+        'a list of "all", "topic", "provider", "category", "custom", "private"; [] for none',
     )  # fmt: skip
     dead_links: int = _whole(20, 0, 1_000_000, "links that die within a day, if that is unusual; 0 for any number")
     resolved: bool = _flag(True, "tell also when a trouble is over")

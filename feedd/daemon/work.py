@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 
 import msgspec
 from msgspec.structs import replace
@@ -104,6 +105,11 @@ class Work:
             self._rescan = "the state could not be written"  # and so not what the batch told of; in its turn
         except sqlite3.DatabaseError as error:
             self._replace_state(error)
+        except BrokenProcessPool:
+            self._log.error("a worker process was ended, for want of memory perhaps; its work is done without any")
+            self._publisher.go_alone()
+            self._rescan = "a worker process was ended"
+            return True
         except Exception as error:
             if self._replaced or not self._is_torn(error):
                 raise

@@ -187,7 +187,7 @@ def hub_url(public_url: str) -> str:
 
 
 def topic_name(topic: str, public_url: str) -> str | None:
-    """The file of a topic below the output folder; None for what is no live feed's one self URL."""
+    """The file of a topic below the output folder; None for what is no live public feed's one self URL."""
     base = quote(public_url, safe=_URL_SAFE) + "/"
     if len(topic) > URL_LENGTH or not topic.startswith(base):
         return None
@@ -196,6 +196,6 @@ def topic_name(topic: str, public_url: str) -> str | None:
     if quote(name) != quoted or "." + name.rpartition(".")[2] not in TYPES or "\0" in name:
         return None
     parts = name.split("/")
-    if any(part.startswith(".") or not part for part in parts) or parts[0] == site.ARCHIVES:
+    if any(part.startswith(".") or not part for part in parts) or parts[0] == site.ARCHIVES or site.is_private(name):
         return None
     return name

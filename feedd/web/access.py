@@ -1,7 +1,8 @@
-"""A request for the status -> may it be answered. Pure; called by `status` before anything else is done.
+"""A request for the status, or for a private feed -> may it be answered. Pure; called by `status`, `scrape` and
+`private` before anything else is done.
 
 Whoever has the token may look. Without one, only a client on this machine may, of a server that listens to nobody else,
-and that asks by a name that no stranger's DNS can point here.
+and that asks by a name that no stranger's DNS can point here; and who asks for a private feed from a network that may.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import hashlib
 import hmac
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from msgspec import Struct
 
+from feedd.web import http
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 # Whatever puts one of these into a request is a proxy: who is behind it may be anybody.
 _PROXIED = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"via"}
@@ -47,16 +51,42 @@ def judge(
     access: Access, client: str, http_version: str, headers: Sequence[tuple[bytes, bytes]], query_token: str | None
 ) -> Verdict:
     """`client`: the address at the other end. `headers`: names in lower case. `query_token`: where one may be given."""
-    if access.token:
-        given = [found for name, value in headers if name == b"authorization" for found in [_credential(value)]]
-        if query_token is not None:
-            given.append(query_token.encode("utf-8", "replace"))
-        if given:
-            secret = access.token.encode()
-            return Verdict.OPEN if all(_is_same(one, secret) for one in given) else Verdict.ASK
+    if access.token and (given := credentials(headers, query_token)):
+        return _compare(given, access.token)
     if access.loopback_only and _is_local(client, http_version, headers):
         return Verdict.OPEN
     return Verdict.ASK if access.token else Verdict.HIDDEN
+
+
+def judge_private(access: Access, request: http.Request, given: Sequence[bytes]) -> Verdict:
+    """As `judge`, of a private feed: this machine is let in only while there is no token. `given`: `credentials`."""
+    if access.token:
+        return _compare(given, access.token) if given else Verdict.ASK
+    headers = tuple(request.headers.items())
+    is_local = access.loopback_only and _is_local(request.address, request.version, headers)
+    return Verdict.OPEN if is_local else Verdict.HIDDEN
+
+
+def is_from(networks: Sequence[Network], proxies: frozenset[str], request: http.Request) -> bool:
+    """Whether it comes from one of these networks. `proxies`: those that are believed when they say who asks.
+
+    An address that may be that of another proxy says nothing: who is behind it may be anybody.
+    """
+    is_proxied = request.version == "1.0" or not _PROXIED.isdisjoint(request.headers)
+    if not networks or request.address in proxies or (is_proxied and not proxies):
+        return False
+    try:
+        found = ipaddress.ip_address(request.address)
+    except ValueError:
+        return False
+    address = (found.ipv4_mapped or found) if isinstance(found, ipaddress.IPv6Address) else found
+    return any(address in network for network in networks)
+
+
+def credentials(headers: Iterable[tuple[bytes, bytes]], query_token: str | None) -> list[bytes]:
+    """The tokens that a request bears: all of them must be right."""
+    given = [_credential(value) for name, value in headers if name == b"authorization"]
+    return given if query_token is None else [*given, query_token.encode("utf-8", "replace")]
 
 
 def local_host(headers: Sequence[tuple[bytes, bytes]]) -> str:
@@ -87,6 +117,11 @@ def _is_local(client: str, http_version: str, headers: Sequence[tuple[bytes, byt
     if http_version == "1.0" or not is_loopback(client):
         return False
     return not any(name in _PROXIED for name, _ in headers) and local_host(headers) != ""
+
+
+def _compare(given: Sequence[bytes], token: str) -> Verdict:
+    secret = token.encode()
+    return Verdict.OPEN if all(_is_same(one, secret) for one in given) else Verdict.ASK
 
 
 def _is_same(given: bytes, secret: bytes) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from ipaddress import ip_network
 
 from msgspec import Struct
 
@@ -20,6 +21,7 @@ from feedd.web import (
     front,
     http,
     overview,
+    private,
     protocol,
     scrape,
     server,
@@ -57,7 +59,7 @@ class Site:
     def __init__(self, settings: config.Config, plan: bulk.Plan, process: Process) -> None:
         self._process, self._started_at = process, int(time.time())
         self._audience, self._deltas = audience.Audience(), delta.Deltas()
-        self._throttle = _throttle_of(settings.server)
+        self._throttle, self._guesses = _throttle_of(settings.server), throttle.Throttle()
         self._shelf = shelf.Shelf(plan.out, settings.server.cache_bytes)
         self._server = settings.server
         own = settings.server
@@ -91,9 +93,13 @@ class Site:
         def wait_s(address: str, name: str, had_validators: bool, _agent: str, now: float) -> float:
             return slowed.check(address, name, had_validators, now) if slowed is not None else 0.0
 
+        readers = private.Readers(
+            access.Access(own.token, _is_loopback(own.host)), tuple(map(ip_network, own.private_networks)),
+            frozenset(own.trusted_proxies), self._guesses,
+        )
         policy = feeds.Policy(
             plan.settings.public_url, own.max_age_s, plan.settings.advertised_hubs,
-            whereabouts(own.redirects, self._process.removed),
+            whereabouts(own.redirects, self._process.removed), refuse=readers.refuse,
         )
         return feeds.Feeds(self._shelf, policy, feeds.Hooks(
             noted=self._deltas.note, delta=self._deltas.answer, compress=compress,

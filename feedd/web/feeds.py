@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import lru_cache
 from urllib.parse import quote
 
 import structlog
 from msgspec import Struct
 
 from feedd import model, site
-from feedd.web import guesses, http, partial, shelf
+from feedd.web import guesses, http, names, partial, private, shelf
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +25,6 @@ TYPES: dict[str, bytes] = {
     ".css": b"text/css; charset=utf-8", ".js": b"text/javascript; charset=utf-8",
     ".txt": b"text/plain; charset=utf-8", ".png": b"image/png", ".svg": b"image/svg+xml",
 }
-FEEDS = {".atom": "application/atom+xml", ".rss": "application/rss+xml", ".json": "application/feed+json"}
 FORMATS = (".atom", ".rss", ".json", ".html")
 ALLOW = b"GET, HEAD, OPTIONS"
 CSP = (
@@ -51,6 +49,7 @@ class Policy(Struct, frozen=True):
 
     `whereabouts` is asked for a name without a file, such as `topics/ai.atom`: "" means that it is gone for good,
     another name that it moved there, None that it is not known. It runs on the event loop: memory only, no queries.
+    `refuse(request, now)`: the answer to who may not read private feeds, None for who may.
     """
 
     public_url: str
@@ -58,6 +57,7 @@ class Policy(Struct, frozen=True):
     hubs: tuple[str, ...] = ()
     whereabouts: Callable[[str], str | None] = _nowhere
     cors: bool = True
+    refuse: Callable[[http.Request, float], http.Answer | None] = private.closed
 
 
 class Hooks(Struct, frozen=True):
@@ -120,21 +120,30 @@ class Feeds:
         return answer
 
     def _answer(self, request: http.Request, now: float) -> tuple[http.Answer | None, int]:
-        known = _name(request.path)
+        known = names.find(request.path)
         if known is None:
             return self._guessed(request), 0
-        name, base, media_type = known
+        if not known.is_private:
+            return self._answer_file(request, known, now)
+        refusal = self._policy.refuse(request, now)  # before anything that could tell what there is
+        if refusal is not None:
+            return refusal, 0
+        answer, plain_size = self._answer_file(request, known, now)
+        return private.privately(answer or self._error(request, 404, ())), plain_size
+
+    def _answer_file(self, request: http.Request, known: names.Name, now: float) -> tuple[http.Answer | None, int]:
+        name, media_type = known.name, known.media_type
         if request.method not in ("GET", "HEAD"):
             return self._other_method(request, name), 0
-        page = False
-        if media_type:
-            page = http.wants_page(request.headers, media_type) and self.shelf.exists(base + ".html")
-            if not page and self._hooks.throttle is not None and (wait := self._wait(request, name, now)) > 0:
-                return self._error(request, 429, ((b"retry-after", b"%d" % math.ceil(wait)), _NO_STORE)), 0
-        for _ in range(_REPLACED):
-            facts = self._choose(request, base + ".html" if page else name)
+        page = bool(media_type) and http.wants_page(request.headers, media_type)
+        page = page and self.shelf.exists(known.base + ".html")
+        for attempt in range(_REPLACED):
+            facts = self._choose(request, known.base + ".html" if page else name)
             if facts is None:
                 return self._missing(request, name), 0
+            # Only for a feed that is there: what else has such a name, as /-/status.json, is not ours to slow down.
+            if not attempt and media_type and not page and (wait := self._wait(request, name, now)) > 0:
+                return self._error(request, 429, ((b"retry-after", b"%d" % math.ceil(wait)), _NO_STORE)), 0
             answer = self._represent(request, name, facts, page, now)
             if answer is not None:
                 return answer, facts.plain_size
@@ -162,7 +171,7 @@ class Feeds:
             return prepared.unmodified
         if status == 412:
             return self._error(request, 412, (_NO_STORE,))
-        if b"a-im" in request.headers and self._partial and not page and (fmt := _format(name)):
+        if b"a-im" in request.headers and self._partial and not page and (fmt := names.format_of(name)):
             answer = self._partial.answer(request, name, fmt, facts, prepared.headers)
             if answer is not None:
                 return answer
@@ -194,7 +203,7 @@ class Feeds:
 
     def _look_around(self, name: str) -> _Around:
         base, _, suffix = name.rpartition(".")
-        if _is_archive(name):
+        if names.is_archive(name):
             folder, _, number = base.rpartition("/")
             return _Around((), self.shelf.exists(f"{folder}/{int(number) + 1}.{suffix}"))
         if name == "index.html":
@@ -206,7 +215,7 @@ class Feeds:
     def _headers(self, name: str, facts: shelf.Facts, page: bool, around: _Around, dated: bool) -> http.Headers:
         suffix = "." + name.rpartition(".")[2]
         is_page = page or suffix == ".html"
-        live = suffix in FEEDS and not _is_archive(name)
+        live = suffix in names.FEEDS and not names.is_archive(name)
         coding = next((x for x, end in shelf.SIBLINGS.items() if end and facts.name.endswith(end)), None)
         headers: list[tuple[bytes, bytes]] = [
             (b"content-type", TYPES[".html" if page else suffix]), (b"content-length", b"%d" % facts.size),
@@ -241,17 +250,17 @@ class Feeds:
         return self._kept[1]
 
     def _links(self, name: str, page: bool, around: _Around) -> bytes:
-        """RFC 8288. Only live feeds have a hub: archives do not change."""
+        """RFC 8288. Only live feeds have a hub: archives do not change, and what is private is told to nobody."""
         base, _, suffix = name.rpartition(".")
         links = []
-        if "." + suffix in FEEDS or suffix == "opml":
+        if "." + suffix in names.FEEDS or suffix == "opml":
             links.append(f'<{self._url(name)}>; rel="self"')
-        if "." + suffix in FEEDS and not _is_archive(name):
+        if "." + suffix in names.FEEDS and not names.is_archive(name) and not site.is_private(name):
             links += [f'<{quote(hub, safe=_URL)}>; rel="hub"' for hub in self._policy.hubs]
         base = "all" if name == "index.html" else base
         kinds = [*around.formats, *(["." + suffix] if page else [])]
         for kind in sorted((kind for kind in kinds if not (page and kind == ".html")), key=FORMATS.index):
-            links.append(f'<{self._url(base + kind)}>; rel="alternate"; type="{FEEDS.get(kind, "text/html")}"')
+            links.append(f'<{self._url(base + kind)}>; rel="alternate"; type="{names.FEEDS.get(kind, "text/html")}"')
         return ", ".join(links).encode()
 
     def _url(self, name: str) -> str:
@@ -260,7 +269,7 @@ class Feeds:
 
     def _note(self, name: str, page: bool) -> None:
         """Says under which ETags a live feed is served from now on: readers come back with one of them."""
-        format_ = _format(name)
+        format_ = names.format_of(name)
         if self._hooks.noted is None or page or format_ is None:
             return
         plain = self.shelf.look(name)
@@ -295,8 +304,8 @@ class Feeds:
 
     def _moved(self, request: http.Request, place: str) -> http.Answer:
         url = self._url(place)
-        if request.query:
-            url += "?" + quote(request.query, safe=_URL)
+        if query := private.without_token(request.query):
+            url += "?" + quote(query, safe=_URL)
         return self._error(request, 301, ((b"location", url.encode()), self._kept), f"It moved to {url}")
 
     def _other_method(self, request: http.Request, name: str) -> http.Answer | None:
@@ -322,29 +331,3 @@ class Feeds:
 _NO_STORE = (b"cache-control", b"no-store")
 _PLACE = b"content-location"
 _URL = "/:?#[]@!$&'()*+,;=%~"  # what a URL may hold beside letters and digits (RFC 3986 section 2)
-
-
-def _name(path: str) -> tuple[str, str, bytes] | None:
-    """A raw path -> name, name without suffix, and the media type if it is a live feed's."""
-    return _known_name(path) if len(path) <= http.CACHEABLE else _known_name.__wrapped__(path)
-
-
-@lru_cache(maxsize=4096)
-def _known_name(path: str) -> tuple[str, str, bytes] | None:
-    name = guesses.LIST if path == guesses.LIST_PATH else shelf.confine(path)
-    if name is None:
-        return None
-    base, _, suffix = name.rpartition(".")
-    return name, base, b"" if _is_archive(name) else FEEDS.get("." + suffix, "").encode()
-
-
-def _is_archive(name: str) -> bool:
-    base = name.rpartition(".")[0]
-    number = base.rpartition("/")[2]
-    return name.startswith(site.ARCHIVES + "/") and number.isascii() and number.isdigit()
-
-
-def _format(name: str) -> model.Format | None:
-    """The format of a live feed, None for anything else."""
-    suffix = name.rpartition(".")[2]
-    return next((fmt for fmt in model.FORMATS if fmt == suffix and not _is_archive(name)), None)

@@ -113,7 +113,7 @@ def request_of(scope: Scope) -> http.Request:
     client = scope.get("client")
     return http.Request(
         scope["method"], scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1"),
-        http.joined(scope["headers"]), client[0] if client else "",
+        http.joined(scope["headers"]), client[0] if client else "", scope["http_version"],
     )
 
 

@@ -29,6 +29,7 @@ _ASCTIME = re.compile(rb"\w{3} (\w{3}) ([ \d]\d) (\d\d):(\d\d):(\d\d) (\d{4})", 
 class Request(Struct, frozen=True, gc=False):
     """What was asked. `path` is the raw target without its query, still percent-encoded; names of headers are lower
     case and those that came repeatedly are joined by `, ` (RFC 9110 section 5.3). `address`: who asks.
+    `version`: that of HTTP.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Request(Struct, frozen=True, gc=False):
     query: str
     headers: dict[bytes, bytes]
     address: str
+    version: str = "1.1"
 
 
 class Answer(Struct, frozen=True, gc=False):

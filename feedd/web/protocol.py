@@ -241,9 +241,10 @@ class Connection(HttpToolsProtocol):
             self._refuse(status)
             return
         client = self.client
+        version = "1.1" if self._keep else self.parser.get_http_version()  # no connection of another one is kept
         request = http.Request(
             _METHODS.get(method) or method.decode(), path, query, headers,
-            self._front.address_of(client[0] if client else "", headers),
+            self._front.address_of(client[0] if client else "", headers), version,
         )
         has_body = b"content-length" in headers or b"transfer-encoding" in headers
         if has_body:

@@ -69,6 +69,11 @@ class Throttle:
             self._due.popitem(last=False)
         return 0.0
 
+    def wait_s(self, address: str, path: str, now: float) -> float:
+        """What `check` would say of a request without validators, which is not counted."""
+        wait_s = self._due.get(self._reader(address, path), now) - self._slack_s - now
+        return float(math.ceil(min(wait_s, self._interval_s))) if wait_s > _TOLERANCE_S else 0.0
+
     def _reader(self, address: str, path: str) -> bytes:
         known = network(address)
         hashed = b"%d:%b%b" % (len(known), known, path.encode("utf-8", "surrogatepass"))
