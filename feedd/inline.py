@@ -34,7 +34,7 @@ class Inline:
 
     def __init__(self, plan: bulk.Plan, progress: Progress) -> None:
         self._plan, self._progress = plan, progress
-        self._cache = rebuild.FragmentCache(32 << 20)
+        self._cache = rebuild.FragmentCache(32 << 20, archives=False)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="pack")
 
     def close(self) -> None:

@@ -53,11 +53,11 @@ Fragments = Mapping[str, bytes]  # by format, or of a page
 class FragmentCache:
     """Rendered entries by article and options, each in one revision; the least recently used go first.
 
-    Not for several threads.
+    `archives`: whether those of archives are kept, too, which pays where many are made in a row. Not for several threads.
     """
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max, self._size = max_bytes, 0
+    def __init__(self, max_bytes: int, *, archives: bool = True) -> None:
+        self._max, self._size, self.archives = max_bytes, 0, archives
         self._kept: OrderedDict[Hashable, tuple[int, Fragments]] = OrderedDict()
 
     def find(self, key: Hashable, revision: int) -> Fragments | None:
@@ -146,7 +146,8 @@ def build(
     with store.snapshot():
         view = _look(store, settings, feed_id, page)
         wanted = [fmt for fmt in view.formats if not formats or fmt in formats]
-        fragments, error = _fragments(store, settings, cache, view.rows, view.options, wanted)
+        keep = not page or cache.archives
+        fragments, error = _fragments(store, settings, cache, view.rows, view.options, wanted, keep=keep)
     if not error and not render.is_plain_head(view.head):
         error = _flaw(view.head, wanted)
     floor = view.rows[-1].position if not page and len(view.rows) >= view.limit else None
@@ -182,7 +183,7 @@ def _epoch(settings: site.Settings) -> int:
 
 def _fragments(
     store: Store, settings: site.Settings, cache: FragmentCache, rows: Sequence[plan.Shown], options: render.Options,
-    formats: Sequence[model.Format],
+    formats: Sequence[model.Format], *, keep: bool,
 ) -> tuple[dict[model.Format, list[bytes]], str]:
     """The entries' bytes in each format, in the order of `rows`; rendered only where the cache has them not.
 
@@ -203,7 +204,7 @@ def _fragments(
         made: dict[str, bytes] = {**kept, **dict(zip(missing, parts, strict=True))}
         if not plain and (flaw := _flaw(_PROBE, missing, made)):
             error = error or f"{row.entry_path}: {flaw}"
-        else:
+        elif keep:
             cache.put(keys[n], row.revision, made)
         found[n] = made
     return {fmt: [kept[fmt] for kept in found if kept] for fmt in formats}, error
