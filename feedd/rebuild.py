@@ -53,7 +53,7 @@ Fragments = Mapping[str, bytes]  # by format, or of a page
 class FragmentCache:
     """Rendered entries by article and options, each in one revision; the least recently used go first.
 
-    `archives`: whether those of archives are kept, too, which pays where many are made in a row. Not for several threads.
+    `archives`: whether those of archives are kept, too, which pays where many are made in a row. Not for threads.
     """
 
     def __init__(self, max_bytes: int, *, archives: bool = True) -> None:
