@@ -105,7 +105,7 @@ def new_file(path: str, *, force: bool, mode: int) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise errors.OutputError(f"{path}: cannot be written: {errors.in_words(error)}") from error
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # it is in its place, or could not even be made
             os.unlink(temporary)
 
 

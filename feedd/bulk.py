@@ -69,7 +69,8 @@ class Workers:
             self._count, mp_context=spawn.context, initializer=_start, initargs=(plan,)
         )
         with spawn.without_signals():
-            self._pool.submit(_nothing)  # starts all of them
+            for _ in range(self._count):  # each starts one: none of them is idle by then
+                self._pool.submit(_nothing)
 
     def close(self) -> None:
         """Ends them; what they have not begun is not done."""

@@ -73,7 +73,7 @@ class Health(Struct, frozen=True):
         """Its health after one more answer."""
         if not answer.error:
             return Health()
-        failures = self.failures + 1
+        failures = self.failures + (now >= self.rest_until)  # else it was asked before it was known to fail
         until = now + retry.wait_s(REST, failures - TROUBLE + 1, random) if failures >= TROUBLE else 0.0
         wish = now + (answer.wish_s or 0.0) if answer.of_the_hub else 0.0
         return Health(failures, answer.error, max(self.rest_until, until, wish))

@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from feedd import bulk, catalog, files, inline, intake, meters, outputs, rebuild, reconfigure, site, verdicts
+from feedd import bulk, catalog, files, inline, intake, meters, outputs, poll, rebuild, reconfigure, site, verdicts
 from feedd import ingest as ingestion
 from feedd.store import FileRow, Store, Topic, open_store
 from feedd.store.links import Links
@@ -63,6 +63,7 @@ class Publisher:
         self._parallel = parallel and (os.cpu_count() or 1) > 1
         self._inline = inline.Inline(run_plan, progress)
         self._causes: dict[int, tuple[str, int]] = {}
+        self._failing: dict[tuple[int, int], str] = {}  # document -> why it could not be written, as was said
         self._scanned = False
         self._on_news, self._has_links = on_news, run_plan.settings.links is not None
         self._workers: bulk.Workers | None = None
@@ -133,9 +134,13 @@ class Publisher:
         if self.store.has_files():
             found = iter(sorted(found, key=lambda item: isinstance(item, intake.Reading)))  # gone first: renames
         unsettled = self._ingest(found, now=now, now_ns=now_ns, settle_ns=self._settle_ns, initial=initial)
+        if whole and "{}:{}".format(*files.identify(self.plan.source.root)) != identity:
+            raise files.RootGoneError(self.plan.source.root, "exchanged for another folder while it was read")
         with self.store.transaction():
             if whole:
                 self.store.put_meta("root", identity)
+                mounts = poll.mounts_below(self.plan.source.root) | {path[:-1] for path in self._unmounted()}
+                self.store.put_meta("mounts", msgspec.json.encode(sorted(mounts)).decode())
                 known = {problem.path for problem in self.store.list_problems()}
                 self.store.drop_problems(sorted(known - troubles.keys() - set(self.store.find_files(sorted(known)))))
                 if not unsettled:  # else some file was not read for today's addresses yet
@@ -157,9 +162,24 @@ class Publisher:
             raise files.RootGoneError(root, "empty, and not the folder that it was: is something not mounted?")
         return identity
 
+    def _unmounted(self) -> tuple[str, ...]:
+        """Folders, with a "/" after each, where something was mounted at the last scan, and now are there and empty: of
+        their articles nothing is known.
+        """
+        said = self.store.find_meta("mounts")
+        if said in (None, "[]"):
+            return ()
+        root = self.plan.source.root
+        gone = set(msgspec.json.decode(said, type=list[str])) - poll.mounts_below(root)
+        return tuple(
+            f"{path}/" for path in sorted(gone)
+            if os.path.isdir(f"{root}/{path}") and next(files.scan(root, under=path, stats=False), None) is None
+        )
+
     def ingest(self, paths: Iterable[str], *, now: int, now_ns: int) -> tuple[str, ...]:
         """Looks at some paths that nobody writes to, as far as events tell; returns those that change all the same."""
-        ordered = sorted(paths)
+        unmounted = self._unmounted()
+        ordered = sorted(path for path in paths if not path.startswith(unmounted))
         rows = self.store.find_files(ordered)
         initial = self.store.find_meta("first_scan") is None
         again = {problem.path for problem in self.store.list_problems()}  # the bytes may be those of before it
@@ -189,19 +209,24 @@ class Publisher:
     ) -> Iterator[intake.Reading | intake.Intake]:
         """What a scan finds to be looked at: a merge of two streams in the order of paths."""
         lost_folders: list[str] = []
+        unmounted = self._unmounted()
 
         def report(path: str, reason: str) -> None:
             troubles[path] = reason
             if path.endswith("/"):
                 lost_folders.append(path)
 
+        for folder in unmounted:
+            report(folder, "empty, and something was mounted there: its articles stay; remove it if they are to go")
         again = {problem.path for problem in self.store.list_problems()}
         with open_store(self.store.folder, read_only=True) as reader:
             for folder in under:
                 known = reader.iter_files(folder)
                 row = next(known, None)
                 root, stats = self.plan.source.root, row is not None
-                for path, stat in files.scan(root, under=folder, on_problem=report, stats=stats):
+                for number, (path, stat) in enumerate(files.scan(root, under=folder, on_problem=report, stats=stats)):
+                    if not number % 1_000:
+                        self._progress("articles", 0)
                     while row is not None and row.path < path:
                         yield from _gone(row, lost_folders)
                         row = next(known, None)
@@ -253,6 +278,8 @@ class Publisher:
         batch: list[intake.Intake] = []
 
         def apply() -> None:
+            if any(item.outcome == "gone" for item in batch):
+                self._identity()  # events of a disk may come when it is not mounted any more
             report = ingestion.apply(
                 self.store, batch, now=now, initial=initial, relink=self._has_links and not initial
             )
@@ -304,6 +331,7 @@ class Publisher:
         for name in catalog.NAMES:
             wanted |= dict.fromkeys(name + suffix for suffix in suffixes)
         for document in self.store.list_documents():
+            self._progress("feeds", 0)
             feed = feeds[document.feed_id]
             if feed.slug is not None:
                 base = site.base_path(feed.kind, feed.slug, document.page)
@@ -319,6 +347,7 @@ class Publisher:
         strays = sorted(present - wanted.keys())
         for path in strays:
             outputs.remove(os.path.join(self.plan.out, path))
+            self._progress("feeds", 0)
         if strays:
             self._log.info("files removed", count=len(strays), first=strays[0], cause="no feed is to have them")
 
@@ -401,14 +430,18 @@ class Publisher:
             topics = list(self._topics(written))
             if hubs := self.plan.settings.hubs:
                 self.store.outbox.put_pings(hubs, topics, now)
-            if any(d.changed and not d.page for d in written) and self.store.find_meta("listing") == _WRITTEN:
+            # Changed or not: it may be that a kill came after the files, and before they were marked.
+            if any(not d.page for d in written) and self.store.find_meta("listing") == _WRITTEN:
                 self.store.put_meta("listing", _STALE)
         if topics:
             self._on_news([topic.url for topic in topics])
         for d in failed:
-            self._log.error("feed not written, the last good one stays", feed=d.base, reason=d.error)
+            if self._failing.get((d.feed_id, d.page)) != d.error:  # said once, however often it is tried
+                self._failing[d.feed_id, d.page] = d.error
+                self._log.error("feed not written, the last good one stays", feed=d.base, reason=d.error)
             self._meters.failed(d.error, archive=bool(d.page))
         for d in written:
+            self._failing.pop((d.feed_id, d.page), None)
             cause, count = self._causes.pop(d.feed_id, ("", 0)) if not d.page else ("", 0)
             if d.changed:
                 self.totals.feeds_written += not d.page

@@ -5,13 +5,42 @@ Jobs run on the scheduler's thread and should only wake the one who does the wor
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+
+LOOK_S = 5.0  # how often the clock is looked at: it may be set, and a machine may sleep, while waits go by another one
+_JUMP_S = 2.0
 
 Job = Callable[[], object]
+
+
+class _Scheduler(BackgroundScheduler):  # type: ignore[misc] # no type information published
+    """Follows the clock wherever it is set: ahead, what is due by then runs at once; back, intervals go on as they were
+    and do not wait for the clock to catch up.
+    """
+
+    _ahead_s = 0.0  # the clock, of the monotonic one
+
+    def start(self) -> None:
+        self._ahead_s = time.time() - time.monotonic()
+        super().start()
+
+    def _process_jobs(self) -> float:
+        before, self._ahead_s = self._ahead_s, time.time() - time.monotonic()
+        back_s = before - self._ahead_s
+        if back_s > _JUMP_S:
+            for job in self.get_jobs():
+                if isinstance(job.trigger, IntervalTrigger):
+                    job.modify(next_run_time=job.next_run_time - timedelta(seconds=back_s))
+        wait_s: float | None = super()._process_jobs()
+        return LOOK_S if wait_s is None else min(wait_s, LOOK_S)
 
 
 def cron(fields: str) -> CronTrigger:
@@ -23,7 +52,7 @@ class Schedule:
     """Jobs by name, each at most once at a time; one that was due while the machine slept runs once."""
 
     def __init__(self) -> None:
-        self._scheduler = BackgroundScheduler(
+        self._scheduler = _Scheduler(
             timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
 
@@ -49,7 +78,7 @@ class Schedule:
 
     def drop(self, name: str) -> None:
         """Forgets the job of that name, if there is one."""
-        if self._scheduler.get_job(name):
+        with contextlib.suppress(JobLookupError):  # there was none, or it has just run
             self._scheduler.remove_job(name)
 
     def at(self, name: str, when_at: int, job: Job) -> None:

@@ -61,7 +61,8 @@ def verify(plan: bulk.Plan, *, running: bool, quick: bool, progress: Progress) -
     """
     if not os.path.exists(os.path.join(plan.state_folder, schema.NAME)):
         raise errors.StateError(f"{plan.state_folder}: no state yet; start `feedd run` or `feedd build` first")
-    torn = list(_check_databases(plan.state_folder, quick=quick, progress=progress))
+    with errors_in_words():
+        torn = list(_check_databases(plan.state_folder, quick=quick, progress=progress))
     yield from torn
     if any(finding.place == schema.NAME for finding in torn):
         return

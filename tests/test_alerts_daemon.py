@@ -141,7 +141,7 @@ def test_what_is_wrong_with_the_configuration_is_said_without_the_secret(
     site = Site(tmp_path, alerts={"webhook": "https://u:hush@hooks.example/hush", "command": []})
     done = site.command("check-config")
     assert done.returncode == 2 and "hush" not in done.stdout + done.stderr
-    assert "alerts.webhook: a value that is kept out of messages is not allowed; allowed: " in done.stderr
+    assert "alerts.webhook: the value, which is kept out of messages, is not allowed; allowed: " in done.stderr
     monkeypatch.setenv("TELL_URL", "hush")
     for variable, trouble in (("$TELL_URL", "what the environment has there cannot be one"), ("$NONE", "has none")):
         site.configure(alerts={"webhook": variable})

@@ -323,7 +323,7 @@ def test_no_message_shows_what_may_be_secret(tmp_path: Path) -> None:
     valid, found = config.validate(Hub, raw)
     assert valid == Hub()
     said = dict(found)
-    assert said["api_token"] == "a value that is kept out of messages is not allowed; allowed: a number"
+    assert said["api_token"] == "the value, which is kept out of messages, is not allowed; allowed: a number"
     assert said["url"] == '[["plain"]] is not allowed; allowed: a URL'
     assert "hunter2" not in str(found)
     url = problems(tmp_path, '[site]\nurl = "https://me:hunter2@news.example"')["site.url"]

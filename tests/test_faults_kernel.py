@@ -94,7 +94,7 @@ def test_watches_that_run_out_while_it_runs_are_no_end_of_following(
 
 
 def test_a_queue_that_overflows_while_it_is_stopped_loses_nothing(tmp_path: Path) -> None:
-    limit = int(QUEUE_LIMIT.read_text())
+    limit = max(int(QUEUE_LIMIT.read_text()), 16_384)  # the kernel's default: a test beside this one may lower it
     if limit > 200_000:
         pytest.skip(f"{QUEUE_LIMIT} is {limit}: too many to fill")
     site = Site(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -310,6 +311,19 @@ def test_a_torn_database_is_found_and_set_aside(room: Newsroom, name: str) -> No
     assert {finding.place for finding in faults(room)} == set()
 
 
+def test_a_state_of_a_newer_feedd_or_one_out_of_reach_is_no_torn_one(room: Newsroom) -> None:
+    room.close()
+    path = room.state / schema.NAME
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.executescript("PRAGMA user_version = 99; CREATE TABLE later (x)")
+    with pytest.raises(errors.StateTooNewError, match="99"):
+        faults(room)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(errors.StateError, match="cannot be used"):
+        faults(room)
+
+
 def test_no_state_or_an_older_one_is_said(tmp_path: Path) -> None:
     room = Newsroom(tmp_path / "a")
     room.close()
@@ -352,3 +366,18 @@ def test_the_command_finds_mends_and_says_so(tmp_path: Path) -> None:
     assert mended.returncode == 0 and mended.stdout.endswith("0 faults are left\n")
     assert site.command("verify").stdout == "0 faults\n"
     site.check()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_mends_belongs_to_the_service_as_before(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.put("a.md", article("One"))
+    assert site.command("build").returncode == 0
+    folders = (site.state, site.out)
+    for folder in folders:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 65534, 65534)
+    (site.out / "all.atom").write_bytes(b"x")
+    _tear(site.state / schema.NAME)
+    assert site.command("verify", "--fix").returncode == 0
+    assert {path.stat().st_uid for folder in folders for path in folder.rglob("*")} == {65534}

@@ -105,6 +105,8 @@ def import_state(config_path: str, file: IO[bytes], force: bool) -> None:
             done = portable.take_in(folder, file, force=force, now=now, progress=progress)
     except portable.LineError as error:
         raise click.ClickException(f"{file.name}: {error}") from error
+    finally:
+        _give_back(folder)
     for what in sorted(done.taken.keys() | done.kept.keys()):
         click.echo(f"{what}: {done.taken[what]} imported, {done.kept[what]} known and kept")
 
@@ -126,12 +128,25 @@ def verify(config_path: str, fix: bool, quick: bool) -> None:
         from feedd import repair
 
         log = common.logger(settings)
-        with common.progress() as progress:
-            repair.fix(plan, found, log, now=int(time.time()), now_ns=time.time_ns(), progress=progress)
+        try:
+            with common.progress() as progress:
+                repair.fix(plan, found, log, now=int(time.time()), now_ns=time.time_ns(), progress=progress)
+        finally:
+            _give_back(plan.state_folder, plan.out)
         found = _faults(plan, running=False, quick=quick)
     click.echo(f"{len(found)} faults{' are left' if fix else ''}")
     if found:
         sys.exit(common.EXIT_FINDINGS)
+
+
+def _give_back(*folders: str) -> None:
+    """What root wrote below a folder belongs to whom that does: to the service, which must go on with it."""
+    for folder in folders if os.geteuid() == 0 else ():
+        if os.path.isdir(folder):
+            owner = os.stat(folder)
+            for base, below, names in os.walk(folder):
+                for name in (*below, *names):
+                    os.lchown(os.path.join(base, name), owner.st_uid, owner.st_gid)
 
 
 def _faults(plan: bulk.Plan, *, running: bool, quick: bool) -> list[checks.Finding]:

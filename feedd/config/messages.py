@@ -79,7 +79,7 @@ def _unknown(root: type[Table], table: type[Table], key: str) -> str:
 
 def _shown(key: str, value: object) -> str:
     if _NAMES_A_SECRET(key):
-        return "a value that is kept out of messages"
+        return "the value, which is kept out of messages,"
     if isinstance(value, dict):
         return "a table"
     text = _CREDENTIALS.sub(r"\1***@", toml(value))

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from feedd import bulk, config, errors, meters
-from feedd.daemon import checks, opening, supervisor
+from feedd.daemon import alarm, checks, opening, supervisor
 from feedd.render.text import rfc3339
 from feedd.web import overview
 
@@ -40,6 +40,7 @@ class Reloads:
         self._path, self._running, self._log = os.path.abspath(path), running, log
         self._loaded: object = None  # the stamp of what was read last; of what was read for the start nobody knows it
         self._seen = _stamp(self._path)
+        self._was_empty = _digest(self._path) == _digest(os.devnull)
         self._digest = b""
         self._counted, self._watchdog = counted, watchdog
         self._had_terminal = os.isatty(2)
@@ -78,6 +79,7 @@ class Reloads:
             plan = opening.plan_of(new)
             if new.links.enabled:
                 checks.job_of(new, plan)  # what the environment lacks is said before anything is changed
+            alarm.ways(new)
         except errors.ConfigError as error:
             for key, what in error.problems:
                 place = {"key": key} if key else {}
@@ -109,7 +111,7 @@ class Reloads:
         An empty file would do for a start; for a process that runs it is one that somebody is about to write.
         """
         new = config.reload(self._path, self._running)
-        if not os.path.getsize(self._path):
+        if not os.path.getsize(self._path) and not self._was_empty:
             raise errors.ConfigError(self._path, [("", "is empty; to run by the defaults, restart feedd")])
         return new
 

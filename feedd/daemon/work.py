@@ -23,6 +23,7 @@ from feedd.daemon import checks, opening, supervisor
 from feedd.store.sqlite import set_aside
 
 FEW_DOCUMENTS = 1_000  # so many archives are written before the daemon calls itself ready
+GONE = "the folder of articles is gone, its feeds stay as they are"
 RETRY_S = (2.0, 5.0, 10.0)  # after the output or the state could not be written
 
 
@@ -48,6 +49,8 @@ class Work:
         self._prepared = self._begun = self._scanned = self._replaced = False
         self._reconciled = True
         self._up_to_date = ""  # in words, from then on
+        self._parallel = True  # until a worker was killed
+        self._trouble = ""  # what cannot be done, as was said
         self._rescan = ""  # why all is to be scanned in the next round
         self.failure: BaseException | None = None
         self.removed: frozenset[str] = frozenset()  # feeds that configuration took away
@@ -93,9 +96,10 @@ class Work:
         """One round; True if there is work left that need not wait. Faults of the outside world are retried."""
         try:
             return self._round(batch)
-        except files.RootGoneError as error:
+        except files.ExhaustedError as error:
             self._meters.fault("articles", str(error))
-            self._log.error("the folder of articles is gone, its feeds stay as they are", reason=str(error))
+            self._retry("articles cannot be read now, their feeds stay as they are", error)
+            self._rescan = "articles could not be read"
         except errors.OutputError as error:
             self._meters.fault("output", str(error))
             self._retry("the output cannot be written, the last good feeds stay", error)
@@ -107,6 +111,7 @@ class Work:
             self._replace_state(error)
         except BrokenProcessPool:
             self._log.error("a worker process was ended, for want of memory perhaps; its work is done without any")
+            self._parallel = False
             self._publisher.go_alone()
             self._rescan = "a worker process was ended"
             return True
@@ -120,12 +125,20 @@ class Work:
         """Whether an unexpected error may come of a state whose bytes went bad without SQLite's notice."""
         try:
             return isinstance(error, UnicodeDecodeError | msgspec.DecodeError) or not self._publisher.store.is_sound()
+        except sqlite3.OperationalError:
+            return False  # a full disk, a lock: nobody can tell
         except sqlite3.DatabaseError:
             return True
 
     def _retry(self, what: str, error: Exception) -> None:
         self._failures += 1
-        self._log.error(what, reason=str(error), again_in_s=RETRY_S[min(self._failures, len(RETRY_S)) - 1])
+        self._say(what, reason=str(error), again_in_s=RETRY_S[min(self._failures, len(RETRY_S)) - 1])
+
+    def _say(self, what: str, **fields: object) -> None:
+        """Once, however often it is tried."""
+        if what != self._trouble:
+            self._trouble = what
+            self._log.error(what, **fields)
 
     def _round(self, batch: settle.Batch | None) -> bool:
         self._adopt()
@@ -138,17 +151,13 @@ class Work:
             batch = settle.Batch(full_scan=True, reason=self._rescan)
         if batch:
             self._meters.took(batch.since or time.monotonic(), len(batch.paths) + len(batch.folders))
-        if batch and batch.root_gone:
-            self._meters.fault("articles", "gone")
-            self._log.error("the folder of articles is gone, its feeds stay as they are", root=self._plan.source.root)
-        elif batch and batch.full_scan:
-            self._scan(batch.reason)
-        elif batch:
-            unsettled: tuple[str, ...] = ()
-            if batch.folders:
-                unsettled = publisher.scan(now=now, now_ns=time.time_ns(), under=sorted(batch.folders))
-            unsettled += publisher.ingest(batch.paths, now=now, now_ns=time.time_ns())
-            self._watcher.retry(unsettled, 0.05)
+        if batch:
+            try:
+                self._look(batch, now)
+            except files.RootGoneError as error:  # it may be back before the watcher saw that it was away
+                self._meters.fault("articles", str(error))
+                self._say(GONE, reason=str(error))
+                self._rescan = "root_back"
         if not self._reconciled:
             self._reconcile()
         publisher.release(now=now)
@@ -167,7 +176,11 @@ class Work:
             self._edits = publisher.totals.new + publisher.totals.updated
             self._checks.soon()
         more = bool(left) and publisher.rebuild_archives(now=now)
-        self._failures = self._failures + 1 if (left and not more) or not self._reconciled else 0
+        is_undone = (left and not more) or not self._reconciled or self._rescan
+        self._failures = self._failures + 1 if is_undone else 0
+        if self._trouble and not self._failures:
+            self._log.info("it works again", after=self._trouble)
+            self._trouble = ""
         if not more and publisher.is_listing_stale():
             if batch:
                 return True  # when there is nothing better to do, which the next look at the watcher tells
@@ -175,6 +188,19 @@ class Work:
         if not self._failures:
             self._meters.well()
         return more
+
+    def _look(self, batch: settle.Batch, now: int) -> None:
+        """What the files say. Raises RootGoneError."""
+        if batch.root_gone:
+            raise files.RootGoneError(self._plan.source.root, "not there")
+        if batch.full_scan:
+            self._scan(batch.reason)
+            return
+        unsettled: tuple[str, ...] = ()
+        if batch.folders:
+            unsettled = self._publisher.scan(now=now, now_ns=time.time_ns(), under=sorted(batch.folders))
+        unsettled += self._publisher.ingest(batch.paths, now=now, now_ns=time.time_ns())
+        self._watcher.retry(unsettled, 0.05)
 
     def _adopt(self) -> None:
         """Another configuration, as after a restart, but with the state that is open and without a scan, unless files
@@ -201,13 +227,14 @@ class Work:
 
     def _scan(self, reason: str) -> None:
         began = time.monotonic()
-        self._log.info("scanning", root=self._plan.source.root, reason=reason)
+        self._log.log(10 if self._trouble else 20, "scanning", root=self._plan.source.root, reason=reason)
         publisher, now = self._publisher, int(time.time())
         unsettled = publisher.scan(now=now, now_ns=time.time_ns())
         self._watcher.retry(unsettled, 0.05)
         self._scanned, self._reconciled, self._rescan = True, False, ""
         self._meters.scans.observe(time.monotonic() - began)
-        self._log.info("scanned", seconds=round(time.monotonic() - began, 3), problems=publisher.totals.problems)
+        problems = publisher.store.survey.count_problems()
+        self._log.info("scanned", seconds=round(time.monotonic() - began, 3), problems=problems)
 
     def _reconcile(self) -> None:
         """A file that cannot be removed holds up no feed; it is tried again."""
@@ -217,7 +244,7 @@ class Work:
             self._reconciled = True
         except errors.OutputError as error:
             self._meters.fault("output", str(error))
-            self._log.error("the output cannot be written, the last good feeds stay", reason=str(error))
+            self._say("the output cannot be written, the last good feeds stay", reason=str(error))
 
     def _plan_release(self) -> None:
         """The next held article is a job of the scheduler: it needs no file event to appear."""
@@ -238,7 +265,7 @@ class Work:
     def _new_publisher(self, state: store.Store) -> publish.Publisher:
         return publish.Publisher(
             state, self._plan, self._log, settle_ns=50_000_000, progress=self._check, on_news=self._on_news,
-            counted=self._meters,
+            counted=self._meters, parallel=self._parallel,
         )
 
     def _check(self, _what: str, _count: int) -> None:

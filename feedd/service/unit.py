@@ -125,7 +125,7 @@ def _service(service: Service) -> Iterator[str]:
     yield "Environment=PYTHONFAULTHANDLER=1"
     if service.module_path:
         yield f"Environment={_quoted('PYTHONPATH=' + service.module_path)}"
-    yield "# values of [links.host] headers, NAME=VALUE a line, readable by root alone"
+    yield "# values of the $VARIABLES in config.toml, NAME=VALUE a line, readable by root alone; read at the start"
     yield f"EnvironmentFile=-{'/etc' if service.user else '%E'}/feedd/environment"
     yield "LimitCORE=0"
     yield "UMask=0022"

@@ -10,7 +10,15 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import quote
 
+from feedd import errors
+
 _PAGES = 2_000  # copied between two words of progress
+
+# Locked, no memory, read-only, input/output, full, not to be opened: nothing is said of what is in the file by these.
+_OUT_OF_REACH = {
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN,
+}
 
 OnBytes = Callable[[int], None]
 
@@ -56,7 +64,8 @@ def flaws(path: str, steps: Sequence[str], *, quick: bool = False, limit: int = 
     """What is wrong with a database that `steps` should have made, all or the first of them; nothing if it is sound.
 
     Every page, index and reference, and the tables themselves: none but those of the steps, for what stands in a
-    schema is run. `quick`: indexes are not compared with their tables. Writes nothing.
+    schema is run. `quick`: indexes are not compared with their tables. Writes nothing. Raises StateTooNewError, and
+    sqlite3 errors that say nothing of what is in the database.
     """
     try:
         with contextlib.closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)) as database:
@@ -68,8 +77,12 @@ def flaws(path: str, steps: Sequence[str], *, quick: bool = False, limit: int = 
             for table, row, other, _ in database.execute("PRAGMA foreign_key_check"):
                 yield f"row {row} of {table} refers to a row of {other} that is not there"
             (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version > len(steps):
+                raise errors.StateTooNewError(f"{path}: of a newer feedd (schema {version}); use that version")
             yield from _other_schema(_schema(database), steps[:version])
     except (sqlite3.Error, UnicodeDecodeError) as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _OUT_OF_REACH:
+            raise
         yield str(error)
 
 

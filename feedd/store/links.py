@@ -60,7 +60,7 @@ def open_links(folder: str, *, read_only: bool = False, wait_s: float = 5.0) -> 
             raise errors.StateError(f"{path}: there are no links yet")
         return _opened(path, "ro", wait_s)
     try:
-        os.makedirs(folder, exist_ok=True)
+        os.makedirs(folder, 0o700, exist_ok=True)
         # One after the other: SQLite does not wait where two make a new file a WAL one at once.
         turn = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

@@ -68,7 +68,7 @@ def hold(folder: str, name: str = "lock") -> int:
     Raises StateLockedError where another process has it, StateError where no state can be kept.
     """
     try:
-        os.makedirs(folder, exist_ok=True)
+        os.makedirs(folder, 0o700, exist_ok=True)
         lock = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise errors.StateError(f"{folder}: cannot keep state there: {error.strerror}") from error

@@ -126,7 +126,8 @@ class Site:
                 now=time.time,
             ))
         if own.metrics != "off":
-            granted = access.Access(own.token, _is_loopback(own.host)) if own.metrics == "auto" else None
+            by_address = own.status != "token" and _is_loopback(own.host)
+            granted = access.Access(own.token, by_address) if own.metrics == "auto" else None
             app = front.at(scrape.PATH, scrape.Scrape(scrape.Sources(
                 __version__, self._started_at, plan.settings, open_state, process.counted, process.waiting,
                 self._audience.totals, process.is_ready, process.probes, lambda: own_hub(plan),

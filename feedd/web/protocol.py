@@ -157,6 +157,11 @@ class Connection(HttpToolsProtocol):
         if now - self._since > allowed:
             self.transport.close()
 
+    def excuse(self, seconds: float) -> None:
+        """The loop stood still for so long, as the process or the machine did: no client is late for that."""
+        self._since += seconds
+        self._stuck_since += seconds
+
     # Parsing
 
     def _feed_slices(self, data: bytes) -> None:

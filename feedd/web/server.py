@@ -31,6 +31,7 @@ from feedd.web.protocol import Clock, Connection, Limits
 log = structlog.get_logger(__name__)
 
 _BACKLOG = 4096
+_STILL_S = 1.0  # a loop that is later than that was stopped, or the machine slept
 _GRACE_S = 0.5  # for answers that are being written when the server stops
 _IDLE_S = 1.0  # between looks at the clock while nobody is connected: the Date of an answer has seconds
 _OTHER_FILES = 512  # descriptors that the rest of the process needs
@@ -154,11 +155,15 @@ async def _tick(
     while True:
         rest_s = every_s if state.connections else _IDLE_S
         beat(rest_s)
+        began = loop.time()
         await asyncio.sleep(rest_s)
         clock.tick(loop.time(), time.time())
         state.default_headers = [(b"date", clock.date)]
+        late_s = clock.now - began - rest_s
         for connection in list(state.connections):
             if isinstance(connection, Connection):
+                if late_s > _STILL_S:
+                    connection.excuse(late_s)
                 connection.check()
 
 
