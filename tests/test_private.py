@@ -55,7 +55,8 @@ def served(
     *, loopback_only: bool = False, hooks: feeds.Hooks | None = None, **policy: Any,
 ) -> feeds.Feeds:
     readers = private.Readers(
-        access.Access(token, loopback_only), tuple(map(ip_network, networks)), frozenset(proxies)
+        access.Access(token, loopback_only), tuple(map(ip_network, networks)), frozenset(proxies),
+        host="feeds.example",
     )
     return feeds.Feeds(
         shelf.Shelf(str(folder)), feeds.Policy(PUBLIC, hubs=(HUB,), refuse=readers.refuse, **policy), hooks
@@ -68,6 +69,7 @@ def ask(
 ) -> rules.Answer:
     path, _, query = path.partition("?")
     given = {name.replace("_", "-").encode(): value.encode("latin-1") for name, value in headers.items()}
+    given.setdefault(b"host", b"192.0.2.9:8080")
     answer = server.answer(rules.Request(method, path, query, given, address, version), now)
     assert answer is not None, path
     return answer
@@ -465,3 +467,13 @@ def test_the_status_is_not_slowed_as_a_feed_is(tmp_path: Path) -> None:
     with place.running() as feedd:
         for path in ("/-/status.json", "/metrics", "/-/problems.atom"):
             assert {status(feedd, path)[0] for _ in range(5)} == {200}
+
+
+@pytest.mark.parametrize(("host", "status"), [
+    ("feeds.example", 200), ("FEEDS.example:443", 200), ("192.0.2.9", 200), ("[2001:db8::1]:80", 200),
+    ("localhost", 200), ("evil.example", 401), ("", 401), ("feeds.example.evil.example", 401), ("a b", 401),
+])
+def test_in_a_private_network_too_only_who_asks_by_our_own_name_is_let_in(folder: Path, host: str, status: int) -> None:
+    """A page of a stranger, whose name was made to point here (DNS rebinding), asks by that name."""
+    server = served(folder, networks=("192.0.2.0/24",))
+    assert ask(server, "/" + FILES[0], host=host).status == status

@@ -67,13 +67,14 @@ def judge_private(access: Access, request: http.Request, given: Sequence[bytes])
     return Verdict.OPEN if is_local else Verdict.HIDDEN
 
 
-def is_from(networks: Sequence[Network], proxies: frozenset[str], request: http.Request) -> bool:
+def is_from(networks: Sequence[Network], proxies: frozenset[str], request: http.Request, own_host: str) -> bool:
     """Whether it comes from one of these networks. `proxies`: those that are believed when they say who asks.
 
-    An address that may be that of another proxy says nothing: who is behind it may be anybody.
+    An address that may be that of another proxy says nothing: who is behind it may be anybody. And it must be asked by
+    `own_host`, or by an address, as in `local_host`.
     """
     is_proxied = request.version == "1.0" or not _PROXIED.isdisjoint(request.headers)
-    if not networks or request.address in proxies or (is_proxied and not proxies):
+    if not networks or request.address in proxies or (is_proxied and not proxies) or not _is_us(request, own_host):
         return False
     try:
         found = ipaddress.ip_address(request.address)
@@ -100,6 +101,18 @@ def local_host(headers: Sequence[tuple[bytes, bytes]]) -> str:
         return ""
     name = match[1].lower().rstrip(".").strip("[]")
     return match[0] if name == "localhost" or is_loopback(name) else ""
+
+
+def _is_us(request: http.Request, own_host: str) -> bool:
+    """Whether it is asked by a name that no stranger's DNS decides."""
+    match = _HOST.fullmatch(request.headers.get(b"host", b"").decode("latin-1"))
+    name = match[1].lower().rstrip(".").strip("[]") if match else ""
+    if name in ("localhost", own_host.lower()):
+        return bool(name)
+    try:
+        return bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
 
 
 def is_loopback(address: str) -> bool:

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from ipaddress import ip_network
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -95,7 +96,7 @@ class Site:
 
         readers = private.Readers(
             access.Access(own.token, _is_loopback(own.host)), tuple(map(ip_network, own.private_networks)),
-            frozenset(own.trusted_proxies), self._guesses,
+            frozenset(own.trusted_proxies), self._guesses, urlsplit(plan.settings.public_url).hostname or "",
         )
         policy = feeds.Policy(
             plan.settings.public_url, own.max_age_s, plan.settings.advertised_hubs,

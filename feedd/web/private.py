@@ -22,19 +22,20 @@ _FOR_ALL = (b"access-control-", b"x-robots-tag", b"referrer-policy")
 
 class Readers:
     """Who may. `networks`: whose addresses may without a token; `proxies`: those that are believed when they say who
-    asks. `guesses` counts wrong tokens: an address with too many waits, and the right one would not help it.
+    asks. `guesses` counts wrong tokens: an address with too many waits, and the right one would not help it. `host`: our
+    own name, by which those in `networks` ask.
     """
 
     def __init__(
         self, granted: access.Access, networks: Sequence[access.Network] = (), proxies: frozenset[str] = frozenset(),
-        guesses: throttle.Throttle | None = None,
+        guesses: throttle.Throttle | None = None, host: str = "",
     ) -> None:
-        self._granted, self._networks, self._proxies = granted, tuple(networks), proxies
+        self._granted, self._networks, self._proxies, self._host = granted, tuple(networks), proxies, host
         self._guesses = guesses or throttle.Throttle()
 
     def refuse(self, request: http.Request, now: float) -> http.Answer | None:
         """The answer to who may not read at `now` (seconds since 1970), the same whatever there is; None for others."""
-        if access.is_from(self._networks, self._proxies, request):
+        if access.is_from(self._networks, self._proxies, request, self._host):
             return None
         given = access.credentials(request.headers.items(), _query_token(request.query))
         is_guess = bool(given and self._granted.token)
