@@ -22,8 +22,8 @@ _FOR_ALL = (b"access-control-", b"x-robots-tag", b"referrer-policy")
 
 class Readers:
     """Who may. `networks`: whose addresses may without a token; `proxies`: those that are believed when they say who
-    asks. `guesses` counts wrong tokens: an address with too many waits, and the right one would not help it. `host`: our
-    own name, by which those in `networks` ask.
+    asks. `guesses` counts wrong tokens: an address with too many waits, and the right one would not help it. `host`:
+    our own name, by which those in `networks` ask.
     """
 
     def __init__(
