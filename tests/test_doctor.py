@@ -474,3 +474,12 @@ def test_short_values_are_hidden_where_they_stand_and_left_elsewhere() -> None:
     assert redacted.config == {"alerts": {"channel": "***", "many": 3, "key": "***", "empty": ""}}
     assert redacted.scrub("ok 123456") == "ok ***"
     assert redacted.has_secret and not redact.Redacted({"links": {"headers": ["A: $B"]}}, {"B": "x"}).has_secret
+
+
+def test_of_private_feeds_nothing_is_shown_but_that_there_are_some() -> None:
+    raw = {"feeds": {"custom": {
+        "bosslist": {"private": True, "title": "What the boss reads", "topics": ["AI"]}, "public": {"title": "For all"},
+    }}}
+    found = redact.Redacted(raw, {})
+    assert found.config == {"feeds": {"custom": {"***0": {"private": True}, "public": {"title": "For all"}}}}
+    assert found.scrub("private/bosslist: What the boss reads") == "private/***: ***"

@@ -49,6 +49,10 @@ class Redacted:
         found: dict[str, Any] = {}
         for number, (key, value) in enumerate(raw.items()):
             dotted = prefix + key
+            if prefix == "feeds.custom." and isinstance(value, Mapping) and value.get("private"):
+                self._hidden |= {key, *(text for text in value.values() if isinstance(text, str))}
+                found[f"{HIDDEN}{number}"] = {"private": True}
+                continue
             is_plain = _PLAIN_KEY.fullmatch(key) or _SHOWN.fullmatch(dotted + ".")
             self._hidden |= set() if is_plain else {key}
             found[self._url(key) if is_plain else f"{HIDDEN}{number}"] = self._value(value, dotted)
