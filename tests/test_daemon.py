@@ -342,6 +342,19 @@ def test_it_stops_at_once_during_the_first_scan_of_many_files(tmp_path: Path, nu
         assert seconds < BUSY_STOP_WITHIN_S
 
 
+def test_ctrl_c_at_a_terminal_reaches_the_workers_too_and_they_do_not_mind(tmp_path: Path) -> None:
+    site = Site(tmp_path, log={"level": "info"})
+    for start in range(4_000):
+        (site.articles / f"{start}.md").write_text(article(f"Story {start}", topics=[f"Topic {start % 500}"]))
+    with site.running(ready=False) as feedd:
+        feedd.wait("scanning")
+        until(lambda: len(feedd.members()) > 2, "workers are at it")
+        for worker in set(feedd.members()) - {feedd.pid}:
+            os.kill(worker, signal.SIGINT)
+        feedd.wait("up to date", within_s=60)
+        assert not feedd.find("a worker process was ended, for want of memory perhaps; its work is done without any")
+
+
 # --- state ------------------------------------------------------------------------------------------------------------
 
 
