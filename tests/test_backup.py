@@ -73,7 +73,8 @@ def test_a_backup_is_an_archive_that_anyone_can_read_and_its_owner_alone_may(tmp
     assert stat.S_IMODE((tmp_path / "b.tar.gz").stat().st_mode) == 0o600
     with tarfile.open(tmp_path / "b.tar.gz") as archive:
         assert archive.getnames() == ["manifest.json", "feedd.db", "links.sqlite", "hub.sqlite"]
-        archive.extractall(tmp_path / "out", filter="data")
+    (tmp_path / "out").mkdir()
+    subprocess.run(["tar", "xzf", tmp_path / "b.tar.gz", "-C", tmp_path / "out"], check=True)
     said = json.loads((tmp_path / "out/manifest.json").read_bytes())
     assert said["created_at"] == 1_700_000_000 and [each["schema"] for each in said["databases"]] == [
         len(steps) for steps in backup.DATABASES.values()
