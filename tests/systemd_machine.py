@@ -1,6 +1,6 @@
 """A machine with a systemd of its own, for tests: namespaces over a copy-on-write view of this one's files.
 
-What it does stays in it, but for `shared`, which is a folder of the test and /run/work in there: the network is its
+What it does stays in it, but for `shared`, which is a folder of the test and /run/trial in there: the network is its
 own, /dev holds what every process needs, and its cgroup is taken away at the end. It takes root, unshare, overlayfs
 and cgroup2, which containers seldom give: `why_not` says what is missing.
 """
@@ -42,7 +42,7 @@ ln -s /proc/self/fd dev/fd && ln -s pts/ptmx dev/ptmx
 mkdir dev/pts dev/mqueue && mount -t devpts devpts dev/pts
 mkdir dev/shm && mount -t tmpfs tmpfs dev/shm
 mount -t tmpfs -o mode=755 tmpfs run
-mkdir run/work old && mount --bind "$1/shared" run/work
+mkdir run/trial old && mount --bind "$1/shared" run/trial
 chmod 755 root # a Python may lie there
 rm -rf etc/systemd/system/*.wants lib/systemd/system/*.wants
 ln -sf /dev/null etc/systemd/system/systemd-remount-fs.service

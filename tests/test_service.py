@@ -118,7 +118,7 @@ def test_a_capability_is_given_for_a_port_that_takes_one_and_for_no_other(port: 
     assert ("PrivateUsers" in said) is not bool(capability)
 
 
-@pytest.mark.parametrize("home", ["/home/anna/news", "/root/news", "/run/user/1000/news"])
+@pytest.mark.parametrize("home", ["/home/anna/news", "/root", "/run/user/1000/news"])
 def test_homes_and_temporary_folders_are_hidden_where_nothing_lies_in_them(home: str) -> None:
     assert ("ProtectHome", "yes") in settings_of(unit.text(PLAIN))
     assert ("PrivateTmp", "yes") in settings_of(unit.text(PLAIN))
@@ -398,7 +398,7 @@ from feedd.daemon import supervisor
 supervisor.SILENCE_S[supervisor.WATCHING] = 0.5
 step = watch.Watcher._step
 def hanging(self):
-    if os.path.exists("/run/work/hang"):
+    if os.path.exists("/run/trial/hang"):
         threading.Event().wait()
     return step(self)
 watch.Watcher._step = hanging
@@ -410,7 +410,7 @@ class Host:
 
     def __init__(self, machine: systemd_machine.Machine) -> None:
         self.machine, self.log = machine, machine.shared / "log"
-        self.write(DROP_IN, "[Service]\nStandardError=append:/run/work/log\n")
+        self.write(DROP_IN, "[Service]\nStandardError=append:/run/trial/log\n")
         self.write("/srv/news/one.md", article("One"))
 
     def feedd(self, *arguments: str, code: int = 0) -> str:
@@ -500,8 +500,8 @@ def test_killed_it_is_back_by_itself(host: Host) -> None:
 @needs_machine
 def test_a_loop_that_hangs_is_named_and_the_watchdog_starts_feedd_anew(host: Host) -> None:
     (host.machine.shared / "sitecustomize.py").write_text(HANG)
-    host.write(DROP_IN, "[Service]\nStandardError=append:/run/work/log\nWatchdogSec=2\n"
-               f"Environment=PYTHONPATH=/run/work:{ROOT}\n")
+    host.write(DROP_IN, "[Service]\nStandardError=append:/run/trial/log\nWatchdogSec=2\n"
+               f"Environment=PYTHONPATH=/run/trial:{ROOT}\n")
     host.machine.do("systemctl", "daemon-reload")
     host.machine.do("systemctl", "restart", "feedd")
     before, restarts = host.shows("MainPID"), int(host.shows("NRestarts"))
