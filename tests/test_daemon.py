@@ -25,7 +25,7 @@ from newsroom import article, changed, tree
 from processes import Daemon, Site, until
 
 STOP_WITHIN_S = 1.0
-BUSY_STOP_WITHIN_S = 4.0  # 0.2 to 0.6 s on two free cores; but tests run side by side
+BUSY_STOP_WITHIN_S = 2.0  # 0.2 to 0.6 s on two free cores; but tests run side by side
 
 
 # --- ready ------------------------------------------------------------------------------------------------------------

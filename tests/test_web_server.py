@@ -650,21 +650,29 @@ def test_a_proxy_of_ours_says_who_asks(house: House) -> None:
     assert client.ask(b"GET /app HTTP/1.1\r\n" + forwarded).body == b"GET /app 198.51.100.2 "
 
 
-def test_it_stops_soon_whatever_is_open(house: House) -> None:
+def test_it_stops_within_a_second_whatever_is_open(house: House) -> None:
+    """The best of three: who shares the machine may take a second of one."""
     house.put("big.atom", BIG)
+    assert any(stopping_s(house) < 1 for _ in range(3))
+
+
+def stopping_s(house: House) -> float:
+    """What a stop took with an idle, a slow and a stuck client; nobody is served after it."""
     to = house.serve(app=app)
     idle, slow, stuck = (house.client(to) for _ in range(3))
     assert idle.ask(GET).status == 200
+    entered.clear()
     slow.send(b"GET /slow HTTP/1.1\r\n" + HOST + b"\r\n")
     stuck.send(b"GET /big.atom HTTP/1.1\r\n" + HOST + b"\r\n")
     assert entered.wait(DEADLINE_S)
     began = time.monotonic()
     to.stop()
     to.stop()
-    assert time.monotonic() - began < 5  # they would keep it for ever
+    seconds = time.monotonic() - began
     assert idle.is_closed()
     with pytest.raises(OSError):
         house.client(to)
+    return seconds
 
 
 def test_an_address_that_is_taken_is_an_error_at_once(house: House) -> None:
