@@ -1,18 +1,23 @@
-"""The state's list of feeds -> the OPML list and the index page; and which files in the output folder are ours."""
+"""The state's list of feeds -> the OPML list and the index page; and which files in the output folder are ours.
+
+Names feeds that have no name yet. Called by `publish`, which says when; readers of the output ask what there is.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import quote
 
-from feedd import pages, rebuild, site
+from msgspec import Struct
+
+from feedd import errors, pages, rebuild, site
 from feedd.store import Store
 
 NAMES = ("feeds.opml", "index.html", *pages.ASSETS)
 _OURS = re.compile(r".+\.(?:atom|rss|json|opml|html|css|js)(?:\.gz|\.br)?")
+_WRITTEN, _STALE = "written", "stale"  # the two files: as they should be; as they should be but for counts and times
 _FOLDERS = (*site.FOLDERS.values(), site.ARCHIVES)
 
 
@@ -46,25 +51,96 @@ def list_removed(store: Store) -> frozenset[str]:
     )
 
 
+def name_feeds(store: Store) -> None:
+    """Gives each feed that is new its slug."""
+    unnamed = store.list_unnamed()
+    if not unnamed:
+        return
+    with store.transaction():
+        for kind in sorted({feed.kind for feed in unnamed}):
+            ids = {feed.key: feed.id for feed in unnamed if feed.kind == kind}
+            slugs = site.assign_slugs(kind, ids, store.list_slugs(kind))
+            store.put_slugs((ids[key], slug) for key, slug in slugs.items())
+
+
+def is_due(store: Store) -> bool:
+    """Whether the two files are not as the state says."""
+    return store.find_meta("listing") != _WRITTEN
+
+
+def mark_stale(store: Store) -> None:
+    """Their counts and times are others; inside a transaction."""
+    if store.find_meta("listing") == _WRITTEN:
+        store.put_meta("listing", _STALE)
+
+
+def write(
+    store: Store, settings: site.Settings, out: str, sync: Callable[[Sequence[str]], None], *, stale: bool
+) -> bool:
+    """At once when a feed was made, removed or renamed; if only counts and times are stale, when asked for by `stale`.
+
+    True if files may have changed. Raises OutputError.
+    """
+    said = store.find_meta("listing")
+    if said == _STALE and not stale:
+        return False
+    if said == _WRITTEN and is_written(out, settings):
+        return False
+    for file in listing(store, settings):
+        sync(rebuild.write_file(out, file, settings.encodings))
+    with store.transaction():
+        store.put_meta("listing", _WRITTEN)
+    return True
+
+
 def is_written(out: str, settings: site.Settings) -> bool:
     """Whether the two files and their siblings are there."""
     suffixes = ["", *(rebuild.SUFFIXES[encoding] for encoding in settings.encodings)]
     return all(os.path.exists(os.path.join(out, name + suffix)) for name in NAMES for suffix in suffixes)
 
 
-def list_own(out: str) -> Iterator[str]:
-    """Files below the output folder that have the place and name of a feed, written by whom ever."""
-    with contextlib.suppress(FileNotFoundError), os.scandir(out) as found:
-        for entry in found:
-            if entry.name.startswith(("all.", *NAMES)) and _OURS.fullmatch(entry.name):
-                yield entry.name
-    pending = list(_FOLDERS)
-    while pending:
-        folder = pending.pop()
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(os.path.join(out, folder)) as found:
-            for entry in found:
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(f"{folder}/{entry.name}")
-                elif _OURS.fullmatch(entry.name):
-                    yield f"{folder}/{entry.name}"
+class Folder(Struct, frozen=True, gc=False):
+    """A folder of the output, "" for the root, with its time before its names were read, and the paths in it that are
+    those of feeds, written by whom ever.
+    """
 
+    path: str
+    mtime_ns: int
+    names: list[str]
+
+
+def walk(out: str) -> Iterator[Folder]:
+    """The output folder and every folder below it that is ours; those that are not there are left out.
+
+    Raises OutputError for one that cannot be listed.
+    """
+    pending = ["", *_FOLDERS]
+    while pending:
+        path = pending.pop()
+        place = os.path.join(out, path)
+        names = []
+        try:
+            mtime_ns = os.stat(place).st_mtime_ns
+            with os.scandir(place) as found:
+                for entry in found:
+                    if not path:
+                        if entry.name.startswith(("all.", *NAMES)) and _OURS.fullmatch(entry.name):
+                            names.append(entry.name)
+                    elif entry.is_dir(follow_symlinks=False):
+                        pending.append(f"{path}/{entry.name}")
+                    elif _OURS.fullmatch(entry.name):
+                        names.append(f"{path}/{entry.name}")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise errors.OutputError(f"{place}: cannot be listed: {errors.in_words(error)}") from error
+        yield Folder(path, mtime_ns, names)
+
+
+def list_own(out: str) -> Iterator[str]:
+    """Files below the output folder that have the place and name of a feed, written by whom ever.
+
+    Raises OutputError.
+    """
+    for folder in walk(out):
+        yield from folder.names

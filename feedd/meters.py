@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from feedd import errors
 
-CAUSES: Final = ("new", "edited", "removed", "related", "verdicts", "configuration", "archive", "unknown")
+CAUSES: Final = ("new", "edited", "removed", "related", "verdicts", "configuration", "archive", "repair", "unknown")
 CHANGES: Final = ("new", "edited", "removed", "related")
 Part = Literal["articles", "output", "state"]  # where a fault of publishing may be
 PARTS: Final[tuple[Part, ...]] = ("articles", "output", "state")
@@ -28,6 +28,7 @@ SCAN_S: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _CAUSE_OF = {
     "new": "new", "edited": "edited", "removed": "removed", "related or copies changed": "related",
     "links were checked": "verdicts", "configuration": "configuration",
+    "missing": "repair", "changed": "repair",
 }
 # What keeps any file from being written there, not just the one that was tried.
 _OF_THE_PLACE = frozenset(

@@ -53,18 +53,28 @@ Fragments = Mapping[str, bytes]  # by format, or of a page
 class FragmentCache:
     """Rendered entries by article and options, each in one revision; the least recently used go first.
 
-    `archives`: whether those of archives are kept, too, which pays where many are made in a row. Not for threads.
+    At most `max_bytes` of them; and none that the last `documents` did not show: in a site that churns, most of what
+    was shown once never is again. `archives`: whether those of archives are kept, too, which pays where many are made
+    in a row. Not for threads.
     """
 
-    def __init__(self, max_bytes: int, *, archives: bool = True) -> None:
-        self._max, self._size, self.archives = max_bytes, 0, archives
-        self._kept: OrderedDict[Hashable, tuple[int, Fragments]] = OrderedDict()
+    def __init__(self, max_bytes: int, *, documents: int = 10_000, archives: bool = True) -> None:
+        self._max, self._size, self._documents, self.archives = max_bytes, 0, documents, archives
+        self._kept: OrderedDict[Hashable, tuple[int, Fragments, int]] = OrderedDict()  # in the order of last use
+        self._made = 0
+
+    def begin(self) -> None:
+        """Another document is about to be made."""
+        self._made += 1
+        while self._kept and next(iter(self._kept.values()))[2] < self._made - self._documents:
+            self._forget_one()
 
     def find(self, key: Hashable, revision: int) -> Fragments | None:
         """The entry of this revision, in the formats that it was kept in."""
         kept = self._kept.get(key)
         if kept is None or kept[0] != revision:
             return None
+        self._kept[key] = revision, kept[1], self._made
         self._kept.move_to_end(key)
         return kept[1]
 
@@ -72,10 +82,13 @@ class FragmentCache:
         """Keeps an entry instead of what was kept under the key, and forgets others if there is no room."""
         if key in self._kept:
             self._size -= _size(self._kept.pop(key)[1])
-        self._kept[key] = revision, fragments
+        self._kept[key] = revision, fragments, self._made
         self._size += _size(fragments)
         while self._size > self._max:
-            self._size -= _size(self._kept.popitem(last=False)[1][1])
+            self._forget_one()
+
+    def _forget_one(self) -> None:
+        self._size -= _size(self._kept.popitem(last=False)[1][1])
 
 
 def _size(fragments: Fragments) -> int:
@@ -143,6 +156,7 @@ def build(
     formats: Sequence[model.Format] | None = None,
 ) -> Built:
     """The bytes of a document in its formats (or in `formats` only), from one consistent state of the store."""
+    cache.begin()
     with store.snapshot():
         view = _look(store, settings, feed_id, page)
         wanted = [fmt for fmt in view.formats if not formats or fmt in formats]

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from msgspec.structs import replace
 
 from feedd.freshness.effects import Mark, Rules, shown_alike
-from feedd.ingest import Report, mark
+from feedd.ingest import Report
 from feedd.linkcheck import sync
 from feedd.store import Store, linkrows, unpack_ids
 from feedd.store.links import Links
 from feedd.store.sqlite import errors_in_words
+from feedd.stories import mark
 
 AT_ONCE = 1_000  # news in one transaction
 _TOLD = "links_told"  # the id of the database of links, and the last news that was heard of it

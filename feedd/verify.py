@@ -17,7 +17,7 @@ import brotli
 import msgspec
 from msgspec import Struct
 
-from feedd import bulk, catalog, errors, model, outputs, rebuild, site, verdicts
+from feedd import bulk, catalog, errors, inventory, model, outputs, rebuild, site, verdicts
 from feedd.backup import DATABASES
 from feedd.freshness import urls
 from feedd.store import Document, Feed, Store, linkrows, open_store, schema
@@ -205,9 +205,8 @@ class _Output:
 
     def _look_at(self, feed: Feed, base: str, key: tuple[int, int]) -> list[Finding]:
         if self._quick:
-            endings: list[str] = [*site.formats_of(self._settings, feed.kind, feed.key, key[1])]
-            endings += ["html"] if self._settings.pages and not key[1] else []
-            looked_for = (rebuild.File(f"{base}.{end}", b"") for end in endings)
+            endings = inventory.endings(self._settings, feed, key[1])
+            looked_for = (rebuild.File(f"{base}.{ending}", b"") for ending in endings)
             return [finding for file in looked_for for finding in self._look_for(file, document=key)]
         built = rebuild.build(self._store, self._settings, self._cache, *key)
         if built.error:
@@ -272,19 +271,11 @@ class _Output:
 
     def _strays(self) -> set[str]:
         """Files that have the name of a feed's, and belong to none; and what a killed write left."""
-        feeds = {feed.id: feed for feed in self._store.list_feeds()}
-        wanted = {name + suffix for name in catalog.NAMES for suffix in self._suffixes.values()}
-        for document in self._store.list_documents():
-            feed = feeds[document.feed_id]
-            if feed.slug is not None:
-                base = site.base_path(feed.kind, feed.slug, document.page)
-                for end in (*site.formats_of(self._settings, feed.kind, feed.key, document.page), "html"):
-                    if end != "html" or (self._settings.pages and not document.page):
-                        wanted |= {f"{base}.{end}{suffix}" for suffix in self._suffixes.values()}
+        wanted = inventory.due(self._store, self._settings, self._progress).files
         present = set(catalog.list_own(self._plan.out))
         if not self._running:
             present |= set(_temporaries(self._plan.out))
-        return present - wanted
+        return present - wanted.keys()
 
 
 def _temporaries(out: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ import structlog
 import yaml
 from msgspec.structs import replace
 
-from feedd import bulk, intake, publish, site
+from feedd import bulk, intake, ownership, publish, site
 from feedd.plan import Known
 from feedd.store import Store, open_store
 from feedd.store.sqlite import NAME
@@ -47,8 +47,9 @@ def article(title: str = "A title", body: str = "", **fields: Any) -> str:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Every file below a folder, but for the one that says whose it is."""
+    found = (path for path in sorted(folder.rglob("*")) if path.name != ownership.NAME and path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 class Newsroom:

@@ -260,6 +260,7 @@ def test_a_rejected_article_keeps_its_last_good_version_and_comes_back(tmp_path:
         assert tree(site.out) == before
         site.put("one.md", article("One again", webUrl="https://www.source.example/One"))
         site.shows("One again")
+        assert feedd.wait("article accepted again", path="one.md")["level"] == "info"
 
 
 def test_polling_follows_as_well(tmp_path: Path) -> None:

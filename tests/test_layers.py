@@ -13,9 +13,10 @@ LAYERS = {
         "errors", "model", "frontmatter", "yamldata", "text", "html", "parse", "plan", "site", "render", "lint",
         "pages", "guard", "retry", "freshness", "silence", "troubles",
     },
-    "adapters": {"files", "outputs", "store", "connect", "fetch", "unpack"},
+    "adapters": {"files", "outputs", "ownership", "store", "connect", "fetch", "unpack"},
     "services": {
-        "poll", "settle", "watch", "intake", "ingest", "rebuild", "bulk", "inline", "catalog", "publish", "preview",
+        "poll", "settle", "inotify", "watch", "intake", "identity", "stories", "ingest", "rebuild", "bulk", "inline",
+        "catalog", "inventory", "stamps", "custody", "scan", "journal", "publish", "preview",
         "schedule", "notify", "hub", "background", "spawn", "verdicts", "linkcheck", "alerts",
         "meters", "pulse", "reconfigure", "backup", "portable", "verify", "repair",
     },
@@ -24,7 +25,7 @@ LAYERS = {
     },
 }
 ONLY_IN = {  # third-party package -> the modules that may know it
-    "apscheduler": {"schedule"}, "watchdog": {"watch"}, "feedgen": {"render"}, "yaml": {"yamldata", "frontmatter"},
+    "apscheduler": {"schedule"}, "watchdog": {"inotify"}, "feedgen": {"render"}, "yaml": {"yamldata", "frontmatter"},
     "sqlite3": {"store", "preview", "daemon", "hub", "linkcheck", "doctor"},
     "pydantic": {"config", "initialise"}, "click": {"cli"},
     "rich": {"cli"}, "brotli": {"rebuild", "unpack", "verify"}, "isal": {"rebuild"}, "nh3": {"html"},

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feedd import meters
+from feedd.journal import UNKNOWN_CAUSE
 from feedd.meters import Health, InHand, Meters, Times, cause_of
-from feedd.publish import UNKNOWN_CAUSE
 from feedd.settle import Batch, Inbox, Waiting
 
 LONG_S = 20.0
@@ -27,6 +27,7 @@ IN_THE_WAY = "/out/topics/ai.atom: cannot be written: not a directory"
     ("new: 2026/a.md", "new"), ("edited: a: b and c.md and 3 more", "edited"), ("removed: removed.md", "removed"),
     ("related or copies changed: a.md and 1 more", "related"), ("link dead: https://a.example/x", "verdicts"),
     ("links were checked and 2 more", "verdicts"), ("configuration", "configuration"),
+    ("missing: topics/ai.atom", "repair"),
     ("configuration and 12 more", "configuration"), (UNKNOWN_CAUSE, "unknown"), ("", "unknown"),
     ("silent: a.md", "unknown"),
 ])

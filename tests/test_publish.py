@@ -11,7 +11,9 @@ from pathlib import Path
 import feedparser
 import msgspec
 import pytest
+import structlog
 from newsroom import SITE, START, Newsroom, article, changed, settings_for, tree
+from structlog.testing import capture_logs
 
 from feedd import model, plan
 from feedd.rebuild import FragmentCache
@@ -299,6 +301,36 @@ def test_an_unreadable_path_is_named_and_forgotten_when_it_is_gone(room: Newsroo
     room.drop("out.md")
     room.publish()
     assert room.store.list_problems() == []
+
+
+@pytest.mark.parametrize("scans", [True, False])
+def test_a_problem_that_is_over_is_said_once(tmp_path: Path, scans: bool) -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(20))
+    paths = ("a.md", "big.md", "gone.md", "out.md")
+    with capture_logs() as lines:
+        room = Newsroom(tmp_path)
+        look = room.scan if scans else lambda: room.see(*paths)
+        room.put("a.md", "---\ntitle: 'One\n---\n")
+        room.put("gone.md", "no front matter")
+        room.put("big.md", article("Big", "x" * (1 << 20)))
+        (room.articles / "out.md").symlink_to("/etc/hostname")
+        room.scan()
+        look()
+        assert [problem.path for problem in room.store.list_problems()] == list(paths)
+        room.put("a.md", article("One"))
+        room.put("big.md", article("Big"))
+        room.drop("gone.md")
+        room.drop("out.md")
+        for _ in range(2):
+            look()
+        assert room.store.list_problems() == []
+        room.close()
+    said = [(line["event"], line["path"]) for line in lines if "path" in line]
+    assert {line for line in said if line[0] == "article rejected"} == {("article rejected", path) for path in paths}
+    assert sorted(line for line in said if line[0] != "article rejected") == [
+        ("article accepted again", "a.md"), ("article accepted again", "big.md"),
+        ("rejected article is gone", "gone.md"), ("rejected article is gone", "out.md"),
+    ]
 
 
 def test_the_last_entry_of_a_feed_leaves_an_empty_feed(room: Newsroom) -> None:
@@ -593,6 +625,20 @@ def test_the_fragment_cache_forgets_what_was_used_least() -> None:
     cache.put((0,), 2, {"atom": bytes(100)})
     assert [cache.find((0,), revision) is not None for revision in (1, 2)] == [False, True]
     assert [cache.find((number,), 1) is not None for number in range(1, 4)] == [False, True, True]
+
+
+def test_the_fragment_cache_forgets_what_many_documents_did_not_show() -> None:
+    cache = FragmentCache(1_000_000, documents=2)
+    for number in range(2):
+        cache.put((number,), 1, {"atom": b"1"})
+    found = []
+    for _ in range(4):
+        cache.begin()
+        found.append(cache.find((0,), 1) is not None)
+    assert found == [True] * 4
+    assert cache.find((1,), 1) is None
+    cache.put((2,), 1, {"atom": bytes(998_000)})  # there is room for it: what was forgotten takes up none
+    assert cache.find((0,), 1) and cache.find((2,), 1)
 
 
 def test_an_edit_reads_no_table_from_end_to_end(room: Newsroom) -> None:

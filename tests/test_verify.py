@@ -228,7 +228,8 @@ def test_tables_that_belie_each_other_are_found_and_mended(room: Newsroom, name:
     assert {finding.place for finding in found} == wanted
     room.close()
     log: Any = structlog.get_logger()
-    repair.fix(room.plan, found, log, now=room.now, now_ns=room.now * 10**9, progress=quiet)
+    deeds = repair.fix(room.plan, found, log, now=room.now, now_ns=room.now * 10**9, progress=quiet)
+    assert [(deed.what, set(deed.names)) for deed in deeds] == [("put right", wanted)]
     room.open()
     assert faults(room) == []
     assert tree(room.out) == before
@@ -363,9 +364,33 @@ def test_the_command_finds_mends_and_says_so(tmp_path: Path) -> None:
         "all.9.atom: belongs to no feed; remove it, or `feedd verify --fix` does", "2 faults",
     ]
     mended = site.command("verify", "--fix")
-    assert mended.returncode == 0 and mended.stdout.endswith("0 faults are left\n")
+    assert (mended.returncode, mended.stdout.splitlines()) == (0, [
+        "all.rss.br: no such file or directory", "all.9.atom: belongs to no feed", "removed: all.9.atom",
+        "written anew: all", "0 faults left",
+    ])
     assert site.command("verify").stdout == "0 faults\n"
     site.check()
+
+
+def test_what_was_done_is_said_by_kind_with_a_few_names(room: Newsroom) -> None:
+    for name in ("feeds.opml", "index.html"):
+        (room.out / name).unlink()
+    strays = [f"all.{number}.atom" for number in range(7)]
+    for name in strays:
+        (room.out / name).write_text("x")
+    (room.out / "archives/topics/ai/1.rss").unlink()
+    found = faults(room)
+    room.close()
+    _tear(room.state / LINKS)
+    log: Any = structlog.get_logger()
+    found += faults(room)[:1]
+    deeds = repair.fix(room.plan, found, log, now=room.now, now_ns=room.now * 10**9, progress=quiet)
+    assert [str(deed) for deed in deeds] == [
+        f"set aside, as it was torn: links.sqlite as {room.state}/links.sqlite.torn-{room.now}",
+        "removed: all.0.atom, all.1.atom, all.2.atom, all.3.atom, all.4.atom and 2 more",
+        "written anew: archives/topics/ai/1, feeds.opml, index.html",
+    ]
+    room.open()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

@@ -25,7 +25,7 @@ import structlog
 import structlog.testing
 from watchdog.observers import inotify_c
 
-from feedd import files, watch
+from feedd import files, inotify, watch
 from feedd.watch import Batch, Watcher
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify")
@@ -373,7 +373,7 @@ def test_the_root_removed_and_made_again(root: Path) -> None:
         seen.until_folder("x")
         put(root / "x/newest.md")
         seen.until_paths("x/newest.md")
-    assert [entry["log_level"] for entry in logs if "gone" in entry["event"]] == ["error"]
+    assert [entry["log_level"] for entry in logs if "gone" in entry["event"]] == ["debug"]
 
 
 def test_the_root_moved_away_and_another_put_in_its_place(root: Path) -> None:
@@ -529,10 +529,10 @@ def test_stopping_ends_a_wait_and_may_come_before_starting(root: Path) -> None:
 def test_the_installed_watchdog_has_what_is_built_upon() -> None:
     """Its parts below the public Observer: another version that lacks one of them must fail here, not in service."""
     for name in ["IN_MODIFY", "IN_ATTRIB", "IN_CLOSE_WRITE", "IN_MOVED_FROM", "IN_MOVED_TO", "IN_CREATE", "IN_DELETE"]:
-        assert getattr(inotify_c.InotifyConstants, name) == getattr(watch, name)
+        assert getattr(inotify_c.InotifyConstants, name) == getattr(inotify, name)
     for name in ["IN_DELETE_SELF", "IN_MOVE_SELF", "IN_UNMOUNT", "IN_ONLYDIR", "IN_DONT_FOLLOW", "IN_EXCL_UNLINK"]:
-        assert getattr(inotify_c.InotifyConstants, name) == getattr(watch, name)
-    assert inotify_c.InotifyConstants.IN_ISDIR == watch.IN_ISDIR
+        assert getattr(inotify_c.InotifyConstants, name) == getattr(inotify, name)
+    assert inotify_c.InotifyConstants.IN_ISDIR == inotify.IN_ISDIR
     for name in ["add_callback", "remove_callbacks", "start", "stop", "join"]:
         assert callable(getattr(inotify_c.InotifyFD, name))
     assert set(vars(inotify_c.WatchCallback)) >= {"on_event", "on_watch_deleted", "on_queue_overflow"}
@@ -547,9 +547,9 @@ def test_an_overflow_is_told_to_the_callbacks(root: Path) -> None:
         seen.until_reason("overflow")
 
 
-def test_watchdog_is_imported_here_only() -> None:
+def test_watchdog_is_imported_by_inotify_only() -> None:
     for path in Path(watch.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert path.name == "watch.py" or not any(name.startswith("watchdog") for name in names), path
+            assert path.name == "inotify.py" or not any(name.startswith("watchdog") for name in names), path

@@ -18,13 +18,14 @@ import msgspec
 from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
-from feedd import bulk, catalog, errors, files, meters, publish, schedule, settle, store, watch
+from feedd import bulk, catalog, errors, files, meters, ownership, publish, schedule, settle, store, watch
 from feedd.daemon import checks, opening, supervisor
 from feedd.store.sqlite import set_aside
 
 FEW_DOCUMENTS = 1_000  # so many archives are written before the daemon calls itself ready
 GONE = "the folder of articles is gone, its feeds stay as they are"
 RETRY_S = (2.0, 5.0, 10.0)  # after the output or the state could not be written
+CALM = 100.0  # somebody who always changes the output takes a hundredth of the time at most
 
 
 class Stopped(BaseException):
@@ -40,6 +41,7 @@ class Work:
         on_news: Callable[[Sequence[str]], None], checking: checks.Checks, counted: meters.Meters,
         watchdog: supervisor.Watchdog,
     ) -> None:
+        """Holds the output folder. Raises OutputError where another process does."""
         self._meters, self._watchdog = counted, watchdog
         self._on_news, self._checks = on_news, checking
         self._plan = self._wanted = plan
@@ -48,12 +50,15 @@ class Work:
         self._failures = self._edits = 0
         self._prepared = self._begun = self._scanned = self._replaced = False
         self._reconciled = True
+        self._is_disturbed, self._calm_until = False, 0.0  # somebody else changed the output; monotonic seconds
         self._up_to_date = ""  # in words, from then on
         self._parallel = True  # until a worker was killed
         self._trouble = ""  # what cannot be done, as was said
         self._rescan = ""  # why all is to be scanned in the next round
         self.failure: BaseException | None = None
         self.removed: frozenset[str] = frozenset()  # feeds that configuration took away
+        self._hold = ownership.Hold(plan.out)
+        self._hold.take()
         self._publisher = self._new_publisher(state)
 
     def change(self, plan: bulk.Plan) -> None:
@@ -66,6 +71,7 @@ class Work:
         self._checks.close()
         self._publisher.close()
         self._publisher.store.close()
+        self._hold.close()
 
     def run(self) -> None:
         """Until the watcher is stopped; an unexpected error stops the process."""
@@ -103,6 +109,8 @@ class Work:
         except errors.OutputError as error:
             self._meters.fault("output", str(error))
             self._retry("the output cannot be written, the last good feeds stay", error)
+            if not self._begun:  # so that what the batch told of was not looked at
+                self._rescan = "start"
         except sqlite3.OperationalError as error:
             self._meters.fault("state", str(error))
             self._retry("the state cannot be written, the last good feeds stay", error)
@@ -113,6 +121,7 @@ class Work:
             self._log.error("a worker process was ended, for want of memory perhaps; its work is done without any")
             self._parallel = False
             self._publisher.go_alone()
+            self._publisher.custody.interrupted()
             self._rescan = "a worker process was ended"
             return True
         except Exception as error:
@@ -132,6 +141,7 @@ class Work:
 
     def _retry(self, what: str, error: Exception) -> None:
         self._failures += 1
+        self._publisher.custody.interrupted()
         self._say(what, reason=str(error), again_in_s=RETRY_S[min(self._failures, len(RETRY_S)) - 1])
 
     def _say(self, what: str, **fields: object) -> None:
@@ -156,8 +166,10 @@ class Work:
                 self._look(batch, now)
             except files.RootGoneError as error:  # it may be back before the watcher saw that it was away
                 self._meters.fault("articles", str(error))
-                self._say(GONE, reason=str(error))
+                self._say(GONE, reason=str(error), hint="make it, mount it, or set articles.path; feedd looks for it")
                 self._rescan = "root_back"
+        self._look_at_output(at_rest=not batch)
+        publisher.custody.own()
         if not self._reconciled:
             self._reconcile()
         publisher.release(now=now)
@@ -181,13 +193,22 @@ class Work:
         if self._trouble and not self._failures:
             self._log.info("it works again", after=self._trouble)
             self._trouble = ""
+        if batch and not more and (publisher.is_listing_stale() or self._is_disturbed):
+            return True  # when there is nothing better to do, which the next look at the watcher tells
         if not more and publisher.is_listing_stale():
-            if batch:
-                return True  # when there is nothing better to do, which the next look at the watcher tells
             publisher.write_listing()
         if not self._failures:
             self._meters.well()
         return more
+
+    def _look_at_output(self, *, at_rest: bool) -> None:
+        """Whether somebody else changes it, before this round does; to be put right when there is nothing else to do,
+        and at the earliest after a while, for it may be files that are no feeds.
+        """
+        if self._scanned:
+            self._is_disturbed = self._is_disturbed or self._publisher.custody.is_disturbed(at_rest=at_rest)
+            if self._is_disturbed and at_rest and time.monotonic() >= self._calm_until:
+                self._reconciled = False
 
     def _look(self, batch: settle.Batch, now: int) -> None:
         """What the files say. Raises RootGoneError."""
@@ -238,10 +259,13 @@ class Work:
 
     def _reconcile(self) -> None:
         """A file that cannot be removed holds up no feed; it is tried again."""
+        began, was_disturbed = time.monotonic(), self._is_disturbed
         try:
-            self._publisher.reconcile()
+            self._is_disturbed = self._publisher.reconcile()
             self.removed = catalog.list_removed(self._publisher.store)
             self._reconciled = True
+            if was_disturbed:
+                self._calm_until = time.monotonic() + CALM * (time.monotonic() - began)
         except errors.OutputError as error:
             self._meters.fault("output", str(error))
             self._say("the output cannot be written, the last good feeds stay", reason=str(error))
@@ -257,6 +281,7 @@ class Work:
         self._publisher.close()
         self._publisher.store.close()
         opening.tell_torn(self._log, set_aside(self._plan.state_folder, int(time.time())), error)
+        self._hold.close()  # for the new state to take it
         self._publisher = self._new_publisher(store.open_store(self._plan.state_folder))
         self._prepared, self._replaced, self._edits = False, True, 0
         self._checks.again()
@@ -265,7 +290,7 @@ class Work:
     def _new_publisher(self, state: store.Store) -> publish.Publisher:
         return publish.Publisher(
             state, self._plan, self._log, settle_ns=50_000_000, progress=self._check, on_news=self._on_news,
-            counted=self._meters, parallel=self._parallel,
+            counted=self._meters, parallel=self._parallel, hold=self._hold,
         )
 
     def _check(self, _what: str, _count: int) -> None:
