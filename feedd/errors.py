@@ -5,6 +5,9 @@ Anything else that escapes is a defect: it is logged as critical and stops the p
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 
 class FeeddError(Exception):
     """The root. `str(error)` is a sentence fit for an operator."""
@@ -27,11 +30,35 @@ class ArticleError(FeeddError):
 
 
 class ConfigError(FeeddError):
-    """config.toml cannot be used. `problems`: one (dotted key, what is wrong and what is allowed) each."""
+    """config.toml cannot be used. `problems`: one (dotted key, what is wrong and what is allowed) each.
 
-    def __init__(self, path: str, problems: list[tuple[str, str]]) -> None:
-        super().__init__("\n".join(f"{path}: {key + ': ' if key else ''}{what}" for key, what in problems))
-        self.path, self.problems = path, problems
+    `lines`: key -> line, of those whose place is known; of the whole file with the key "".
+    """
+
+    def __init__(self, path: str, problems: list[tuple[str, str]], lines: Mapping[str, int] | None = None) -> None:
+        self.path, self.problems, self.lines = path, problems, lines or {}
+        super().__init__("\n".join(self.sentences()))
+
+    def sentences(self) -> list[str]:
+        """One for each problem, in the order of the file; those whose place is not known come last."""
+        said = [(self.lines.get(key, 0), key, what) for key, what in self.problems]
+        said.sort(key=lambda problem: problem[0] or float("inf"))
+        return [located(self.path, line, key, what) for line, key, what in said]
+
+
+def located(path: str, line: int, key: str, what: str) -> str:
+    """A sentence about a key of config.toml, with its place as editors know it; 0 is no line.
+
+    >>> located("config.toml", 12, "server.port", "is wrong")
+    'config.toml:12: [server] port: is wrong'
+    """
+    last = _LAST_STEP.search(key)
+    table = key[: last.start()].rstrip(".") if last else ""
+    shown = f"[{table}] {key[len(table) + 1 :]}" if table else key
+    return f"{path}{f':{line}' if line else ''}: {f'{shown}: ' if shown else ''}{what}"
+
+
+_LAST_STEP = re.compile(r"""(?:[^".]+|"(?:[^"\\]|\\.)*")$""")
 
 
 class StateError(FeeddError):

@@ -98,6 +98,22 @@ def test_folders_start_at_the_file_and_may_be_absolute_or_at_home(
     assert found.state.path == tmp_path / "home" / "feedd"
 
 
+@pytest.mark.parametrize(
+    ("host", "is_allowed"),
+    [
+        ("127.0.0.1", True), ("::1", True), ("fe80::1%eth0", True), ("a.example.", True), ("7.example", True),
+        ("news-7", True), ("999.1.1.1", False), ("127.0.0.1.", False), ("127.1", False), ("8080", False),
+        ("127.0.0.1:80", False), ("0x7f.0.0.1", False), ("::g", False), ("[::1]", False), ("a..b", False),
+    ],
+)  # fmt: skip
+def test_what_looks_like_an_address_is_one(tmp_path: Path, host: str, is_allowed: bool) -> None:
+    text = f'[server]\nhost = "{host}"'
+    if is_allowed:
+        assert loaded(tmp_path, text).server.host == host
+    else:
+        assert list(problems(tmp_path, text)) == ["server.host"]
+
+
 def test_a_day_may_be_text_or_a_date(tmp_path: Path) -> None:
     for value in ("2020-02-29", '"2020-02-29"'):
         assert loaded(tmp_path, f"[site]\ntag_date = {value}").site.tag_date == "2020-02-29"
@@ -217,8 +233,8 @@ def test_the_error_names_the_file_on_every_line(tmp_path: Path) -> None:
     with pytest.raises(errors.ConfigError) as caught:
         config.load(path)
     assert str(caught.value).splitlines() == [
-        f"{path}: feeds.limit: 0 is not allowed; allowed: a whole number from 1 to 1000",
-        f"{path}: feeds.ttl_minutes: 0 is not allowed; allowed: a whole number from 1 to 10080",
+        f"{path}:2: [feeds] limit: 0 is not allowed; allowed: a whole number from 1 to 1000",
+        f"{path}:3: [feeds] ttl_minutes: 0 is not allowed; allowed: a whole number from 1 to 10080",
     ]
 
 
@@ -252,6 +268,8 @@ NAMES = "tables [feeds.custom.NAME], the name of a-z, 0-9 and inner hyphens, at 
          '"20260101" is not allowed; allowed: a day such as "2026-01-01"'),
         ('[site]\ntag_host = "a b"', "site.tag_host", '"a b" is not allowed; allowed: a host name'),
         ('[server]\nhost = "a_b"', "server.host", '"a_b" is not allowed; allowed: an IP address or a host name'),
+        ('[server]\nhost = "999.1.1.1"', "server.host",
+         '"999.1.1.1" is not allowed; allowed: an IP address or a host name'),
         ("[articles]\npath = 3", "articles.path", "3 is not allowed; allowed: a folder's path"),
         ('[articles]\npath = ""', "articles.path", '"" is not allowed; allowed: a folder\'s path'),
         ("site = 3", "site", "3 is not allowed; allowed: a table"),
@@ -280,7 +298,7 @@ def test_a_problem_says_key_value_and_what_is_allowed(tmp_path: Path, text: str,
         "https://a b", "https://bücher.example", "https://news.example/ü", "https://news.example/a b",
         "https://news.example?x=1", "https://news.example/#x", "https://news.example:99999", "https://news.example:x",
         "https://[::g]", "https://[1.2.3.4]", "https://-a.example", "https://a..example", "https://a_b.example",
-        "https://news.example/%zz", "https://news.example/" + "a" * 2000, "https://news.example\n",
+        "https://999.1.1.1", "https://news.7/x", "https://news.example/%zz", "https://news.example/" + "a" * 2000, "https://news.example\n",
     ],
 )  # fmt: skip
 def test_a_url_that_cannot_begin_others_is_refused(tmp_path: Path, url: str) -> None:
@@ -355,7 +373,7 @@ def test_a_number_without_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_or_cannot_be_read_is_said_so(tmp_path: Path) -> None:
-    for path, said in ((tmp_path / "no.toml", "there is no such file"), (tmp_path, "cannot be read: Is a directory")):
+    for path, said in ((tmp_path / "no.toml", "there is no such file"), (tmp_path, "cannot be read: is a directory")):
         with pytest.raises(errors.ConfigError, match=said):
             config.load(path)
 
@@ -407,6 +425,29 @@ def test_what_follows_from_a_problem_is_not_a_second_one(tmp_path: Path) -> None
 
 def test_what_is_hardly_meant_is_warned_about(tmp_path: Path) -> None:
     assert [key for key, _ in config.warnings(loaded(tmp_path, ""))] == ["site.url", "site.public_url", "articles.path"]
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [
+        ("", "not set: feeds name http://127.0.0.1:8080 as their address, for this machine alone"),
+        ('host = "localhost."', "not set: feeds name http://localhost.:8080 as their address, for this machine alone"),
+        ('host = "0.0.0.0"',
+         ("not set: feeds name http://127.0.0.1:8080 as their address, for this machine alone, though others reach the"
+         ' server: server.host is "0.0.0.0"')),
+        ('host = "192.0.2.7"\nport = 80',
+         ("not set: feeds name http://192.0.2.7:80 as their address, which is right only where readers ask this server"
+         " itself, by this name")),
+        ("port = 0",
+         ("not set: feeds name http://127.0.0.1:0 as their address, where nobody can fetch them: server.port is 0, so"
+         " each start takes another port")),
+        ('host = "a.example"\nenabled = false',
+         ("not set: feeds name http://a.example:8080 as their address, and server.enabled is false: nothing of feedd"
+         " answers there")),
+    ],
+)  # fmt: skip
+def test_the_hint_about_the_feeds_address_says_who_can_use_it(tmp_path: Path, server: str, said: str) -> None:
+    assert dict(config.warnings(loaded(tmp_path, f"[server]\n{server}")))["site.public_url"] == said
 
 
 def test_a_complete_configuration_has_no_warnings(tmp_path: Path) -> None:
@@ -469,7 +510,7 @@ def test_the_sample_can_be_used_as_it_is() -> None:
 
 def test_the_sample_shows_every_key_with_its_default_and_comment(tmp_path: Path) -> None:
     text = SAMPLE.read_text()
-    config.load(written(tmp_path, uncommented(text)))
+    config.load(written(tmp_path, uncommented(text)), secrets=())
     shown = flat(tomllib.loads(uncommented(text)))
     known = {key: (default, comment) for key, default, comment in config.reference()}
     tables = {"feeds.provider.<name>", "feeds.category.<name>"}  # their keys are those of feeds.topic.<name>

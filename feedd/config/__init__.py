@@ -2,53 +2,117 @@
 
 Only edges import this module; they hand plain values down. A message says the key, its value and what is
 allowed; where a key's name says secret, or a value carries a password, the value stays out of it.
-No folder is made and nothing is written here; `warnings` is the one function that looks at other files.
+No folder is made and nothing is written here.
+
+| module | has |
+|---|---|
+| `keys`, `values` | the keys: type, default, meaning; what a value may be |
+| `messages`, `lines` | what is wrong with a key, in words; the line where it stands |
+| `conflicts`, `hints` | keys that are wrong together; what works and is hardly meant |
+| `variables` | secrets that are left to the environment |
 """
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic.fields import FieldInfo
 
-from feedd import plan, site
+from feedd import errors, plan, site
+from feedd.config import variables as variables
+from feedd.config.conflicts import conflicts, feed_key
+from feedd.config.hints import server_url
+from feedd.config.hints import warnings as warnings
 from feedd.config.keys import Config as Config
 from feedd.config.keys import CustomFeed, Links, Override, Table, extra, fields
 from feedd.config.keys import Server as Server
-from feedd.config.messages import Problem, dotted
+from feedd.config.lines import lines, steps_of
+from feedd.config.messages import Problem, dotted, drop, instead
 from feedd.config.messages import validate as validate
 from feedd.config.values import toml
-from feedd.errors import ConfigError
 from feedd.freshness import effects
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def load(path: str | os.PathLike[str], *, instead_of: str | os.PathLike[str] | None = None) -> Config:
+def load(
+    path: str | os.PathLike[str], *, instead_of: str | os.PathLike[str] | None = None,
+    secrets: Collection[str] = variables.TABLES,
+) -> Config:
     """The configuration in that file, as if it were `instead_of`, if given: its folders begin there.
 
+    `secrets`: the tables for whose secrets the environment is to have all that they name; `()` for who needs none.
     Raises ConfigError with every problem at once.
     """
-    return _load(path, Path(instead_of or path))[1]
+    return _load(path, Path(instead_of or path), secrets)[1]
 
 
-def _load(path: str | os.PathLike[str], place: Path) -> tuple[Config, Config]:
+def _load(path: str | os.PathLike[str], place: Path, secrets: Collection[str]) -> tuple[Config, Config]:
     """What the file says, and what that comes to."""
-    said, problems = validate(Config, _parse(path))
+    text = _read(path)
+    said, config, problems = _judge(_parse(path, text), place, set())
+    problems += variables.problems(said, secrets)
+    if problems:
+        raise errors.ConfigError(os.fspath(path), problems, lines(text))
+    return said, config
+
+
+def _judge(raw: dict[str, Any], place: Path, known: Collection[str]) -> tuple[Config, Config, list[Problem]]:
+    """What a table says, what that comes to, and what is wrong besides `known` keys. `raw` loses keys wrong alone."""
+    said, problems = validate(Config, raw)
     config = _resolve(said, place)
-    wrong = {key for key, _ in problems}
-    for key, other, text in _conflicts(config, place):
+    wrong = {*known, *(key for key, _ in problems)}
+    for key, other, text in conflicts(config, place):
         if not wrong & {key, other}:  # else it may follow from what is said already
             wrong.add(key)
             problems.append((key, text))
-    if problems:
-        raise ConfigError(os.fspath(path), problems)
-    return said, config
+    return said, config, problems
+
+
+def salvage(path: str | os.PathLike[str], *needs: str) -> tuple[Config, list[str]]:
+    """For commands that look or save: the configuration with wrong keys at their defaults, and a sentence for each.
+
+    Raises ConfigError with every problem where folders, or any of the keys in `needs`, might be meant otherwise.
+    """
+    text = _read(path)
+    raw, found = _parse(path, text), list[Problem]()
+    while True:
+        _, config, problems = _judge(raw, Path(path), {key for key, _ in found})
+        found += problems
+        if not problems:
+            break
+        for key, _ in problems:
+            drop(raw, steps_of(key))
+    if not found:
+        return config, []
+    at, whole = lines(text), tomllib.loads(text)
+    if any(_is_needed(steps_of(key), whole, (*_FOLDERS, *needs)) for key, _ in found):
+        raise errors.ConfigError(os.fspath(path), found, at)
+    warned = [(key, f"{what} (a warning: {instead(what)})") for key, what in found]
+    return config, errors.ConfigError(os.fspath(path), warned, at).sentences()
+
+
+_FOLDERS = ("articles.path", "feeds.path", "state.path")
+
+
+def _is_needed(wrong: Sequence[str], whole: Mapping[str, Any], needs: Sequence[str]) -> bool:
+    """Whether a wrong key is one of them, holds one or is in one; or may be meant for a folder's path."""
+    for need in needs:
+        steps = need.split(".")
+        if list(wrong[: len(steps)]) == steps[: len(wrong)]:
+            return True
+    inside: Any = whole
+    for step in wrong:
+        inside = inside.get(step) if isinstance(inside, Mapping) else None
+    names = [wrong[-1], *(inside if isinstance(inside, Mapping) else ())]
+    return any(difflib.get_close_matches(name, ["path"]) for name in names)
 
 
 def reload(path: str | os.PathLike[str], running: Config) -> tuple[Config, tuple[str, ...]]:
@@ -57,7 +121,7 @@ def reload(path: str | os.PathLike[str], running: Config) -> tuple[Config, tuple
     Those keep their values. Where the rest of the file does not go together with them, all of it waits.
     Raises ConfigError with every problem of the file at once.
     """
-    said, config = _load(path, Path(path))
+    said, config = _load(path, Path(path), variables.TABLES)
     waiting = tuple(key for key in changed_keys(running, config) if key in RESTART)
     if not waiting:
         return config, ()
@@ -66,7 +130,7 @@ def reload(path: str | os.PathLike[str], running: Config) -> tuple[Config, tuple
         kept = getattr(getattr(running, section), name)
         said = said.model_copy(update={section: getattr(said, section).model_copy(update={name: kept})})
     kept = _resolve(said, Path(path))
-    if any(_conflicts(kept, Path(path))):
+    if any(conflicts(kept, Path(path))):
         return running, changed_keys(running, config)
     return kept, waiting
 
@@ -87,25 +151,6 @@ def _differences(old: object, new: object, keys: list[str]) -> Iterator[str]:
             yield from _differences(old.get(name), new.get(name), [*keys, name])
     else:
         yield dotted(keys)
-
-
-def warnings(config: Config) -> list[Problem]:
-    """What works but is hardly meant. Looks whether the folder of articles exists."""
-    found: list[Problem] = []
-    here = _server_url(config.server)
-    if config.site.url == here:
-        found.append(("site.url", f"not set: relative URLs in articles become addresses below {here}"))
-    if config.site.public_url == here:
-        found.append(("site.public_url", f"not set: feeds name {here} as their address, for this machine alone"))
-    if not config.articles.path.is_dir():
-        found.append(("articles.path", f"there is no folder {toml(str(config.articles.path))} yet"))
-    hidden = [name for name, feed in config.feeds.custom.items() if feed.private]
-    server = config.server
-    is_here = server.host in ("localhost", "::1") or server.host.startswith("127.")
-    if hidden and not (server.enabled and (server.token or server.private_networks or is_here)):
-        why = "set server.token or server.private_networks" if server.enabled else "server.enabled is false"
-        found.append((f"feeds.custom.{hidden[0]}.private", f"nobody can read it over HTTP: {why}"))
-    return found
 
 
 def settings(config: Config) -> site.Settings:
@@ -145,7 +190,7 @@ def settings(config: Config) -> site.Settings:
             private=tuple(sorted((name, feed.filter()) for name, feed in private.items())),
         ),
         feeds={
-            (kind, _feed_key(kind, name)): site.FeedSettings(
+            (kind, feed_key(kind, name)): site.FeedSettings(
                 title=feed.title,
                 description=feed.description,
                 language=feed.language,
@@ -160,50 +205,42 @@ def settings(config: Config) -> site.Settings:
     )
 
 
-def _feed_key(kind: str, name: str) -> str:
-    """A feed's key as `plan.feeds_of` gives it."""
-    return plan.topic_key(name) if kind == "topic" else name.casefold()
-
-
-def _parse(path: str | os.PathLike[str]) -> dict[str, Any]:
+def _read(path: str | os.PathLike[str]) -> str:
     try:
-        return tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
+        return Path(path).read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        what = "there is no such file; `feedd init DIR` writes one"
+        what, line = "there is no such file; `feedd init DIR` writes one", 0
     except OSError as error:
-        what = f"cannot be read: {error.strerror}"
+        what, line = f"cannot be read: {errors.in_words(error)}", 0
     except UnicodeDecodeError as error:
-        what = f"not UTF-8 (at line {error.object.count(10, 0, error.start) + 1})"
+        line = error.object.count(10, 0, error.start) + 1
+        what = f"not UTF-8 (at line {line})"
+    raise errors.ConfigError(os.fspath(path), [("", what)], {"": line})
+
+
+def _parse(path: str | os.PathLike[str], text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except RecursionError:
         what = "nested too deeply"
     except ValueError as error:  # tomllib's, which name a place and never a value
         what = f"not TOML: {error}" + ("; text needs quotes" if str(error).startswith("Invalid value") else "")
-    raise ConfigError(os.fspath(path), [("", what)])
+    place = re.search(r"\(at line (\d+), ", what)
+    raise errors.ConfigError(os.fspath(path), [("", what)], {"": int(place[1]) if place else 0})
+
+
+def lines_of(path: str | os.PathLike[str]) -> dict[str, int]:
+    """Dotted key -> its line in that file. Raises ConfigError where it cannot be read."""
+    return lines(_read(path))
 
 
 # --- what follows from several keys ----------------------------------------------------------------------------------
-
-
-def _server_url(server: Server) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
 
 
 def _tag_host(site_url: str) -> str:
     """RFC 4151 wants a host name; and no id may hang on the server's address, which stands in for an unset URL."""
     host = urlsplit(site_url).hostname or ""
     return "localhost" if not host or ":" in host else host.rstrip(".")
-
-
-def _is_cron(text: str) -> bool:
-    """Whether the five fields name times."""
-    from feedd import schedule  # with APScheduler, for those alone who ask
-
-    try:
-        schedule.cron(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _effects(links: Links) -> effects.Rules | None:
@@ -214,7 +251,7 @@ def _effects(links: Links) -> effects.Rules | None:
 
 def _resolve(config: Config, file: Path) -> Config:
     """Derived defaults filled in, folders absolute: relative ones start at the file's folder."""
-    site, feeds, here = config.site, config.feeds, _server_url(config.server)
+    site, feeds, here = config.site, config.feeds, server_url(config.server)
     site = site.model_copy(
         update={
             "url": site.url or here,
@@ -235,59 +272,10 @@ def _resolve(config: Config, file: Path) -> Config:
             "articles": config.articles.model_copy(update=placed(config.articles.path)),
             "feeds": feeds.model_copy(update=placed(feeds.path) | own),
             "state": config.state.model_copy(update=placed(config.state.path)),
+            "server": config.server.model_copy(update={"token": variables.token(config)}),
             "links": config.links.model_copy(update={"contact": config.links.contact or site.url}),
         }
     )
-
-
-def _conflicts(config: Config, file: Path) -> Iterator[tuple[str, str, str]]:
-    """Keys that are right alone and wrong together: the one to change, the other one, and why."""
-    articles, feeds, state = config.articles, config.feeds, config.state
-    if config.hub.enabled and not config.server.enabled:
-        yield "hub.enabled", "server.enabled", "true is not allowed: subscribers reach the hub through the server"
-    if config.links.cron and not _is_cron(config.links.cron):
-        yield "links.cron", "", f"{toml(config.links.cron)} is not allowed; allowed: five fields that name some time"
-    if config.server.status == "token" and not config.server.token:
-        yield "server.token", "server.status", 'is missing, and server.status is "token": nobody could see /-/'
-    if articles.max_wait_ms < articles.settle_ms:
-        least = f"at least articles.settle_ms, which is {articles.settle_ms}"
-        yield "articles.max_wait_ms", "articles.settle_ms", f"{articles.max_wait_ms} is not allowed; allowed: {least}"
-    for key, other, inner, outer, why in (
-        ("feeds.path", "", file, feeds.path, "what lies below it is published, and this file would be"),
-        ("articles.path", "feeds.path", articles.path, feeds.path, "what lies below feeds.path is published"),
-        ("state.path", "feeds.path", state.path, feeds.path, "what lies below feeds.path is published"),
-        ("feeds.path", "articles.path", feeds.path, articles.path, "feedd would read what it wrote"),
-        ("state.path", "articles.path", state.path, articles.path, "feedd would watch its own state"),
-    ):
-        if _lies_in(inner, outer, hidden_is_apart=other == "articles.path"):
-            allowed = f"a folder outside {other}" if other else "another folder"
-            allowed += ", or below a hidden folder in it" if other == "articles.path" else ""
-            yield key, other, f"{toml(inner if other else outer)} is not allowed: {why}; allowed: {allowed}"
-    for kind, names in (("topic", feeds.topic), ("category", feeds.category)):
-        first: dict[str, str] = {}
-        for name in names:
-            other = first.setdefault(_feed_key(kind, name), name)
-            if other is not name:
-                twice = f"is the same {kind} as {toml(other)}, and each has one table"
-                yield dotted(["feeds", kind, name]), "", twice
-    for name, custom in feeds.custom.items():
-        for condition in ("topics", "providers", "categories", "types", "languages"):
-            kind = "topic" if condition == "topics" else condition
-            wanted = {_feed_key(kind, value) for value in getattr(custom, condition)}
-            both = [value for value in getattr(custom, f"not_{condition}") if _feed_key(kind, value) in wanted]
-            if both:
-                key = f"feeds.custom.{name}.not_{condition}"
-                text = f"{toml(both)} is not allowed; allowed: what {condition} does not ask for"
-                yield key, f"feeds.custom.{name}.{condition}", text
-
-
-def _lies_in(inner: Path, outer: Path, *, hidden_is_apart: bool) -> bool:
-    """Whether `inner` is `outer` or below it, links followed. The watcher does not enter hidden folders."""
-    real_inner, real_outer = Path(os.path.realpath(inner)), Path(os.path.realpath(outer))
-    if not real_inner.is_relative_to(real_outer):
-        return False
-    steps = real_inner.relative_to(real_outer).parts
-    return not (hidden_is_apart and any(step.startswith(".") for step in steps))
 
 
 # --- for people ------------------------------------------------------------------------------------------------------

@@ -233,7 +233,8 @@ class Server(Table):
     status: Access = _choice("auto", "who may see /-/; auto: this machine, or by token", Access)
     metrics: MetricsAccess = _choice("auto", "who may see /metrics; auto: as for /-/; on: anybody", MetricsAccess)
     token: Token = _key(
-        "", "the token for /-/, /metrics and private feeds", "16 to 200 printable ASCII characters without spaces",
+        "", "the token for /-/, /metrics and private feeds: 16 characters or more, or a variable of the environment",
+        '16 to 200 printable ASCII characters without spaces, or a variable of the environment such as "$FEEDD_TOKEN"',
         otherwise="none", example="any-long-random-text",
     )
     private_networks: Networks = _key(

@@ -35,7 +35,7 @@ def validate(table: type[T], raw: dict[str, Any]) -> tuple[T, list[Problem]]:
             place, problem = _explain(table, each)
             wrong.setdefault(place, problem)
     for place in wrong:
-        _drop(raw, place)
+        drop(raw, place)
     valid, more = validate(table, raw)
     return valid, [*wrong.values(), *more]
 
@@ -91,7 +91,13 @@ def dotted(keys: list[str]) -> str:
     return ".".join(key if _IS_BARE_KEY(key) else toml(key) for key in keys)
 
 
-def _drop(raw: dict[str, Any], place: tuple[str, ...]) -> None:
+def instead(what: str) -> str:
+    """What a key comes to if this is wrong with it, and it is left out."""
+    return "it is ignored" if what.startswith("unknown key") else "its default is used"
+
+
+def drop(raw: dict[str, Any], place: tuple[str, ...]) -> None:
+    """Takes a key out of a table, if it is there."""
     for step in place[:-1]:
         raw = raw.get(step, {})
     raw.pop(place[-1], None)

@@ -36,9 +36,9 @@ _IS_WEBHOOK = re.compile(
     r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*)?"
     r"(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?"
 ).fullmatch
-_IS_VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]{0,64}").fullmatch
+is_variable = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]{0,64}").fullmatch  # of the environment
 _IS_CRON = re.compile(r"[0-9*/,-]+(?: [0-9*/,-]+){2} [0-9A-Za-z*/,-]+ [0-9A-Za-z*/,-]+").fullmatch
-_IS_TOKEN = re.compile(r"[!-~]{16,200}").fullmatch
+is_token = re.compile(r"[!-~]{16,200}").fullmatch
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")  # no XML document or log line takes these
 
 
@@ -58,11 +58,14 @@ def _base_url(value: str) -> str:
         raise ValueError
     if match["host"].startswith("["):
         ipaddress.IPv6Address(match["host"][1:-1])  # its error is a ValueError
+    else:
+        _host(match["host"])
     return value
 
 
 def _host(value: str) -> str:
-    if not _IS_HOST_NAME(value):
+    """RFC 1123, section 2.1: no name ends in a number, so what does is an address, or a slip of one."""
+    if not _IS_HOST_NAME(value) or value.rstrip(".").rpartition(".")[2].isdecimal():
         ipaddress.ip_address(value)
     return value
 
@@ -76,7 +79,7 @@ def _address(value: str) -> str:
 
 
 def _token(value: str) -> str:
-    _check(_IS_TOKEN(value))
+    _check(is_variable(value) or is_token(value))
     return value
 
 
@@ -96,7 +99,7 @@ def is_webhook(value: str) -> bool:
 
 
 def _webhook(value: str) -> str:
-    _check(_IS_VARIABLE(value) or is_webhook(value))
+    _check(is_variable(value) or is_webhook(value))
     return value
 
 

@@ -6,7 +6,6 @@ Edge: built by the daemon, beside `push`. Where no way is configured, nothing is
 from __future__ import annotations
 
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -15,12 +14,10 @@ from typing import TYPE_CHECKING
 
 from structlog.typing import FilteringBoundLogger
 
-from feedd import __version__, bulk, config, errors, schedule
+from feedd import __version__, bulk, config, schedule
 
 if TYPE_CHECKING:
     from feedd import alerts
-
-_IS_FIELD_VALUE = re.compile(r"[\t -~]+").fullmatch  # RFC 9110, section 5.5, without what is obsolete
 
 
 class Alarm:
@@ -105,27 +102,12 @@ def ways(settings: config.Config) -> tuple[alerts.Way, ...]:
     if not (own.webhook or own.command):
         return ()
     from feedd import alerts  # with aiohttp, which takes 20 MB
-    from feedd.config.values import is_webhook
 
     found: list[alerts.Way] = []
     if own.webhook:
-        url = own.webhook
-        if url.startswith("$"):
-            url = _from_environment("alerts.webhook", "the URL", url[1:], is_webhook)
-        headers = {}
-        for header in own.headers:
-            name, _, variable = header.partition(": $")
-            headers[name] = _from_environment("alerts.headers", name, variable, _IS_FIELD_VALUE)
+        url = config.variables.webhook(settings)
+        headers = dict(config.variables.header("alerts.headers", header) for header in own.headers)
         found.append(alerts.Webhook(url, headers, f"feedd/{__version__} (+{settings.site.url})"))
     if own.command:
         found.append(alerts.Command(own.command))
     return tuple(found)
-
-
-def _from_environment(key: str, what: str, variable: str, is_right: Callable[[str], object]) -> str:
-    """The value of a variable, which is never shown: it may be secret."""
-    value = os.environ.get(variable, "").strip()
-    if not value or not is_right(value):
-        trouble = "what the environment has there cannot be one" if value else "the environment has none"
-        raise errors.ConfigError("config.toml", [(key, f"{what} is to be the value of ${variable}, and {trouble}")])
-    return value

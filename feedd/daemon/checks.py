@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -28,18 +27,17 @@ T = TypeVar("T")
 
 LATER_S = 60  # until it is tried again where a command checks links
 JITTER = 0.05  # of the time between runs
-LOOK_S = 2  # how often it is looked whether somebody checked links by hand
-_IS_FIELD_VALUE = re.compile(r"[\t -~]+").fullmatch  # RFC 9110, section 5.5, without what is obsolete
+LOOK_S = 5  # how often it is looked whether somebody checked links by hand
 
 
 def job_of(settings: config.Config, plan: bulk.Plan) -> Job:
-    """The configuration as the plain values that a run needs."""
+    """The configuration as the plain values that a run needs. Raises ConfigError where the environment lacks some."""
     links = settings.links
     agent = links.user_agent or f"feedd/{__version__}"
     rules = tuple(
         HostRule(
             pattern, rule.action, None if rule.gap_ms is None else rule.gap_ms / 1000, rule.user_agent,
-            tuple(_header(pattern, header) for header in rule.headers),
+            tuple(config.variables.header(f'links.host."{pattern}".headers', header) for header in rule.headers),
         )
         for pattern, rule in links.host.items()
     )
@@ -57,17 +55,6 @@ def job_of(settings: config.Config, plan: bulk.Plan) -> Job:
 def _prepare(settings: config.Config) -> Callable[[], None]:
     """The log of a run's process."""
     return partial(logs.configure, settings.log.format, settings.log.level)
-
-
-def _header(pattern: str, text: str) -> tuple[str, str]:
-    """A header and its value, which only the environment knows. Raises ConfigError where it does not."""
-    name, _, variable = text.partition(": $")
-    value = os.environ.get(variable, "").strip()
-    if not value or not _IS_FIELD_VALUE(value):  # never shown: it may be secret
-        trouble = "what the environment has there is no header's value" if value else "the environment has none"
-        key = f'links.host."{pattern}".headers'
-        raise errors.ConfigError("config.toml", [(key, f"{name} is to be the value of ${variable}, and {trouble}")])
-    return name, value
 
 
 class Checks:

@@ -26,6 +26,7 @@ from feedd.doctor.findings import Finding as Finding
 from feedd.doctor.findings import good, hint, trouble
 from feedd.doctor.redact import Redacted
 from feedd.hub import subscriptions
+from feedd.service.running import is_running
 from feedd.store import linkrows, schema
 
 SCHEMAS = {
@@ -57,9 +58,12 @@ def examine(config_path: str, environment: Mapping[str, str]) -> Report:
     found = [machine.check_versions(versions)]
     settings: config.Config | None = None
     try:
-        settings = config.load(config_path)
+        settings = config.load(config_path, secrets=())
     except errors.ConfigError as error:
-        found += [trouble("config", f"{key}: {what}" if key else what, config_path) for key, what in error.problems]
+        for key, what in error.problems:
+            line = error.lines.get(key, 0)
+            place = f"{config_path}:{line}" if line else config_path
+            found.append(trouble("config", f"{key}: {what}" if key else what, place))
     if settings is None:
         found += [machine.check_zone(began), *machine.check_clock(began, 0, machine.is_synchronised(), 0.0)]
         return Report(int(began), tuple(found), versions, redacted)
@@ -78,7 +82,7 @@ def _configured(
 ) -> Iterator[Finding]:
     """What can be looked at once it is known where things are."""
     articles, state, out = (str(part.path) for part in (settings.articles, settings.state, settings.feeds))
-    server, running = settings.server, service.is_running(state)
+    server, running = settings.server, is_running(state)
     warned = config.warnings(settings)
     yield good("config", f"{os.path.abspath(config_path)}: good")
     yield from (hint("config", f"{key}: {what}", "feedd check-config") for key, what in warned if "path" not in key)
@@ -90,7 +94,9 @@ def _configured(
     if not reason and settings.articles.watch != "polling":
         in_use = machine.inotify_in_use(os.geteuid())
         yield from machine.check_inotify(tree.folders, machine.inotify_limits(), in_use, running=running)
-    yield machine.check_open_files(machine.open_files(), server.max_connections if server.enabled else 0)
+    connections = server.max_connections if server.enabled else 0
+    is_chosen = server.max_connections != config.Server().max_connections
+    yield machine.check_open_files(machine.open_files(), connections, is_chosen=is_chosen)
     cache_bytes = server.cache_bytes if server.enabled else 0
     yield machine.check_memory(machine.memory_limit(), machine.memory_available(), cache_bytes)
     for name, folder in (("state", state), ("feeds", out)):
@@ -112,17 +118,10 @@ def _configured(
 
 def _variables(settings: config.Config, environment: Mapping[str, str]) -> Iterator[Finding]:
     """What config.toml leaves to the environment, and the environment does not have; the daemon's may be another."""
-    wanted = [
-        (f'links.host."{pattern}".headers', header.partition(": $")[2])
-        for pattern, rule in settings.links.host.items() for header in rule.headers
-    ]
-    wanted += [("alerts.headers", header.partition(": $")[2]) for header in settings.alerts.headers]
-    if settings.alerts.webhook.startswith("$"):
-        wanted.append(("alerts.webhook", settings.alerts.webhook[1:]))
-    for key, variable in wanted:
-        if not environment.get(variable, "").strip():
-            said = f"{key}: ${variable} is not set here"
-            yield hint("config", said, f"Environment= or EnvironmentFile= in the unit; or export {variable}")
+    for one in config.variables.wanted(settings):
+        if not environment.get(one.variable, "").strip():
+            said = f"{one.key}: ${one.variable} is not set here"
+            yield hint("config", said, f"Environment= or EnvironmentFile= in the unit; or export {one.variable}")
 
 
 def _or_good(check: Callable[[], Iterable[Finding]], said: str) -> list[Finding]:

@@ -12,7 +12,7 @@ import os
 import tarfile
 from typing import Any
 
-from feedd import errors
+from feedd import errors, site
 from feedd.doctor import Report, folders, redact
 from feedd.doctor.findings import Finding
 from feedd.store import open_store
@@ -87,7 +87,7 @@ def _status(folder: str) -> dict[str, Any]:
                     for p in state.survey.list_newest_problems(SHOWN)
                 ],
                 "not_written": [
-                    {"feed": f"{feed.kind}/{feed.slug}", "error": document.error}
+                    {"feed": site.base_path(feed.kind, feed.slug or ""), "error": document.error}
                     for feed, document in state.survey.list_failed(SHOWN)
                 ],
                 "hubs": [

@@ -24,6 +24,7 @@ from feedd.doctor.findings import Finding, good, hint, size, trouble
 
 PROC = "/proc"
 CGROUPS = "/sys/fs/cgroup"
+ENOUGH_CONNECTIONS = 1_000  # at once, for who has not said how many there are to be
 SPARE_FILES = 512  # databases, inotify, hubs and what links are checked with: as the server counts
 IDLE_BYTES = 150_000_000  # at 100,000 articles
 BUSY_BYTES = 350_000_000  # a cold build, all processes together
@@ -144,15 +145,24 @@ def open_files() -> tuple[int, int]:
     return (most if soft == resource.RLIM_INFINITY else soft), (most if hard == resource.RLIM_INFINITY else hard)
 
 
-def check_open_files(limits: tuple[int, int], connections: int) -> Finding:
-    """`connections`: how many readers the server takes at once; 0 without one. It raises its limit as far as it may."""
+def check_open_files(limits: tuple[int, int], connections: int, *, is_chosen: bool) -> Finding:
+    """`connections`: how many readers the server takes at once, 0 without one; `is_chosen`: by config.toml.
+
+    It raises its limit as far as it may, and turns readers away where that does not do.
+    """
     soft, hard = limits
-    need = connections + SPARE_FILES
-    said = f"{soft} allowed, raised up to {hard} by itself; {need} needed for {connections} connections"
-    if hard >= need:
+    need, room = connections + SPARE_FILES, hard - SPARE_FILES
+    said = f"{hard} allowed" + (f" ({soft}, which feedd raises)" if soft < hard else "")
+    if room >= connections:
+        return good("open files", f"{said}, {need} needed for {connections} connections")
+    if room < 0:
+        said += f", {SPARE_FILES} needed without any connection"
+        return trouble("open files", said, f"LimitNOFILE={need} in the unit, or ulimit -n {need}")
+    said += f": room for {room} connections at once, of {connections} in server.max_connections"
+    if room >= ENOUGH_CONNECTIONS and not is_chosen:
         return good("open files", said)
-    todo = f"LimitNOFILE={need} in the unit; or server.max_connections = {max(1, hard - SPARE_FILES)}"
-    return (trouble if hard < SPARE_FILES else hint)("open files", said, todo)
+    todo = f"LimitNOFILE={need} in the unit, or ulimit -n {need}; or server.max_connections = {max(1, room)}"
+    return hint("open files", said, todo)
 
 
 def memory_limit(proc: str = PROC, cgroups: str = CGROUPS) -> int | None:

@@ -6,7 +6,6 @@ Asks this machine alone. Plain values come in; called by `doctor`.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import os
 import socket
@@ -21,21 +20,6 @@ UNIT_FOLDERS = (
     "/lib/systemd/system", "~/.config/systemd/user", "/etc/systemd/user", "/usr/lib/systemd/user",
 )
 SYSTEMD = "/run/systemd/system"  # sd_booted(3)
-
-
-def is_running(folder: str) -> bool:
-    """Whether some feedd holds the state."""
-    try:
-        lock = os.open(os.path.join(folder, "lock"), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(lock)
 
 
 def check_server(host: str, port: int, *, running: bool) -> Finding:
