@@ -38,12 +38,17 @@ def install(root: Path, venv: Path) -> None:
     if uv:
         if not works(venv):
             shutil.rmtree(venv, ignore_errors=True)
-            subprocess.run([uv, "venv", "-q", "--no-project", "--python", sys.executable, venv], check=True)
-        subprocess.run([uv, "pip", "sync", "-q", "--require-hashes", "--python", python, lock], check=True)
+            quietly(uv, "venv", "--no-project", "--python", sys.executable, venv)
+        quietly(uv, "pip", "sync", "--require-hashes", "--python", python, lock)
     else:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
-        quietly = ("--disable-pip-version-check", "-q")
-        subprocess.run([python, "-m", "pip", *quietly, "install", "--require-hashes", "-r", lock], check=True)
+        quietly(sys.executable, "-m", "venv", "--clear", venv)
+        quietly(python, "-m", "pip", "--disable-pip-version-check", "install", "--require-hashes", "-r", lock)
+
+
+def quietly(*command: str | Path) -> None:
+    """Runs it to its end; what it says, such as of packages that are built in an old way, is for who looks into a
+    failure. Raises CalledProcessError, which has that."""
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def main() -> int:
@@ -54,7 +59,7 @@ def main() -> int:
     lock = (root / "requirements.lock").read_bytes()
     if is_current(venv, lock):
         return 0
-    print(f"Making {venv} from requirements.lock ...", file=sys.stderr, flush=True)
+    print(f"Making {venv} from requirements.lock, which takes a minute ...", file=sys.stderr, flush=True)
     (venv / "requirements.lock").unlink(missing_ok=True)
     # A module path or an active environment of the caller's would leak into what is installed.
     for name in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
@@ -62,6 +67,7 @@ def main() -> int:
     try:
         install(root, venv)
     except subprocess.CalledProcessError as error:
+        sys.stderr.buffer.write(error.output)
         print(f"{Path(error.cmd[0]).name} failed with exit code {error.returncode}.", file=sys.stderr)
         return 1
     partial = venv / "requirements.lock.new"

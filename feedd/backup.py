@@ -42,6 +42,10 @@ _STAGING = ".restore"
 Progress = Callable[[str, int], None]  # what is done with bytes, and how many more of them
 
 
+class NoBackupError(errors.StateError):
+    """What was given is no backup. The sentence goes on after the name of the file."""
+
+
 class Copy(Struct, frozen=True, forbid_unknown_fields=True):
     """One database in a backup. `schema` is the number of its last migration, `sha256` of its bytes, in hexadecimal."""
 
@@ -175,7 +179,7 @@ def restore(folder: str, source: IO[bytes], *, now: int, progress: Progress) -> 
 
     The databases that were there are kept beside those that come. The next start writes every feed anew, and takes
     articles that changed since for what they are: changes. Raises StateLockedError while a feedd works on the state,
-    StateTooNewError, StateError for anything but a backup.
+    StateTooNewError, StateError for a backup that cannot be used, NoBackupError for anything but a backup.
     """
     staging = os.path.join(folder, _STAGING)
     with ExitStack() as held:
@@ -210,15 +214,17 @@ def _unpack(source: IO[bytes], staging: str, progress: Progress) -> Manifest:
                 if _next_size(packed, copy.name) != copy.bytes:
                     raise errors.StateError(f"{copy.name} has another size than the manifest says")
                 _extract(packed, os.path.join(staging, copy.name), copy, progress)
-    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, UnicodeError) as error:
-        raise errors.StateError(f"this is no backup of feedd's, or only a part of one: {error}") from error
+    except EOFError as error:
+        raise NoBackupError("only a part of a backup: it ends too soon") from error
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, UnicodeError) as error:
+        raise NoBackupError("no backup of feedd's, or only a part of one") from error
     return manifest
 
 
 def _read_manifest(packed: gzip.GzipFile) -> Manifest:
     size = _next_size(packed, _MANIFEST)
     if size > _MANIFEST_BYTES:
-        raise errors.StateError(f"this is no backup of feedd's: its manifest has {size} bytes")
+        raise NoBackupError(f"no backup of feedd's: its manifest has {size} bytes")
     data = _read(packed, size)
     packed.read(-size % tarfile.BLOCKSIZE)
     try:
@@ -241,7 +247,7 @@ def _next_size(packed: gzip.GzipFile, name: str) -> int:
     """The size of the next member, which must be a plain file of this name."""
     member = tarfile.TarInfo.frombuf(packed.read(tarfile.BLOCKSIZE), "utf-8", "strict")
     if member.name != name or member.type != tarfile.REGTYPE or member.size < 0:
-        raise errors.StateError(f"this is no backup of feedd's: {member.name!r} where {name} should be")
+        raise NoBackupError(f"no backup of feedd's: {member.name!r} where {name} should be")
     return member.size
 
 

@@ -1,7 +1,7 @@
 """A folder -> what articles it holds -> a commented config.toml for them: what `feedd init DIR` does.
 
-Reads every article once, remembers counts only, and writes that one file, never over another. Says nothing by
-itself: `describe` returns the text. Called by the command line.
+Reads every article once, remembers counts only, and writes that one file, never over another; where there are no
+articles yet, makes a folder for them. Says nothing by itself: `describe` returns the text. Called by the command line.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def describe(findings: Findings) -> str:
 
 def _sentences(found: Findings) -> Iterator[str]:
     if not found.articles and not found.problems:
-        yield f"No articles yet; feedd will look for them in {found.articles_path}/."
+        yield "No articles yet."
         return
     suffixes = ", ".join(f"{n} {suffix}" for suffix, n in found.suffixes)
     yield f"Articles: {found.articles}{f' ({suffixes})' if suffixes else ''}, of which {found.published} published."
@@ -216,16 +216,20 @@ def _day(at: int) -> str:
 
 
 def write_config(folder: str, findings: Findings) -> str:
-    """Write `folder`/config.toml, return its path. Raises ConfigError if there is one, or if it cannot be written."""
+    """Write `folder`/config.toml, return its path; where there are no articles yet, make their folder.
+
+    Raises ConfigError if there is one, or if it cannot be written.
+    """
     path = os.path.join(folder, CONFIG_NAME)
     title = os.path.basename(os.path.abspath(folder))
     try:
         with open(path, "x", encoding="utf-8", newline="\n") as file:
             file.write(config_text(guesses(findings, title), HEADER))
+        os.makedirs(os.path.join(folder, findings.articles_path), exist_ok=True)
     except FileExistsError as error:
-        raise errors.ConfigError(path, [("", "is there already and stays as it is")]) from error
+        raise errors.ConfigError(path, [("", "is there already, and stays; move it away for a new one")]) from error
     except OSError as error:
-        raise errors.ConfigError(path, [("", f"cannot be written: {error.strerror}")]) from error
+        raise errors.ConfigError(path, [("", f"cannot be written: {errors.in_words(error)}")]) from error
     return path
 
 

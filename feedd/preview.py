@@ -26,7 +26,7 @@ _Window = Sequence[plan.Shown]
 
 
 class Difference(Struct, frozen=True):
-    """One entry that would come, go or change in one feed."""
+    """One entry that would come, go or change in one feed, which is named as in its address: `topics/ai`."""
 
     feed: str
     what: Literal["new", "updated", "removed"]
@@ -56,11 +56,11 @@ def differences(run_plan: bulk.Plan, log: FilteringBoundLogger, *, now: int, now
     with _copy(run_plan) as (store, folder):
         before = _windows(store, run_plan.settings)
         _publish(store, replace(run_plan, state_folder=folder, out=folder), log, now=now, now_ns=now_ns)
-        after = _windows(store, run_plan.settings)
+        after, names = _windows(store, run_plan.settings), _names(store)
         return [
             difference
-            for feed in sorted(before.keys() | after.keys())
-            for difference in _compare(store, feed, before.get(feed, ()), after.get(feed, ()))
+            for feed in sorted(before.keys() | after.keys(), key=names.__getitem__)
+            for difference in _compare(store, feed, names[feed], before.get(feed, ()), after.get(feed, ()))
         ]
 
 
@@ -78,19 +78,21 @@ def compare(
         after, new_heads = _windows(store, wanted.settings), _heads(store, wanted.settings)
         feeds: list[FeedDifference] = []
         entries: list[Difference] = []
+        names = _names(store)
         tags = [(own.tag_host, own.tag_date) for own in (present.settings, wanted.settings)]
-        for feed in sorted(heads.keys() | new_heads.keys()):
+        for feed in sorted(heads.keys() | new_heads.keys(), key=names.__getitem__):
+            name = names[feed]
             if feed not in heads:
-                feeds.append(FeedDifference(_name(feed), "new", len(after[feed]), after=new_heads[feed]))
+                feeds.append(FeedDifference(name, "new", len(after[feed]), after=new_heads[feed]))
             elif feed not in new_heads:
-                feeds.append(FeedDifference(_name(feed), "removed", len(before[feed]), before=heads[feed]))
+                feeds.append(FeedDifference(name, "removed", len(before[feed]), before=heads[feed]))
             else:
                 old, new = ({k: v for k, v in one[feed].items() if heads[feed][k] != new_heads[feed][k]}
                             for one in (heads, new_heads))
                 if new:
-                    feeds.append(FeedDifference(_name(feed), "changed", len(after[feed]), old, new))
+                    feeds.append(FeedDifference(name, "changed", len(after[feed]), old, new))
                 known = before[feed] if tags[0] == tags[1] else ()  # readers know entries by their ids
-                entries += _compare(store, feed, known, after[feed])
+                entries += _compare(store, feed, name, known, after[feed])
         return Comparison(tuple(feeds), tuple(entries))
 
 
@@ -147,8 +149,15 @@ def _shown(store: Store, settings: site.Settings, feed: Feed) -> Shown:
     }
 
 
-def _name(feed: tuple[str, str]) -> str:
-    return "/".join(part for part in feed if part)
+def _names(store: Store) -> dict[tuple[str, str], str]:
+    """What feeds are called in addresses, also those that have been given no address yet."""
+    feeds = store.list_feeds()
+    slugs = {(feed.kind, feed.key): feed.slug for feed in feeds}
+    for kind in {feed.kind for feed in feeds}:
+        unnamed = [feed.key for feed in feeds if feed.kind == kind and feed.slug is None]
+        for key, slug in site.assign_slugs(kind, unnamed, store.list_slugs(kind)).items():
+            slugs[kind, key] = slug
+    return {(kind, key): site.base_path(kind, slug or "") for (kind, key), slug in slugs.items()}
 
 
 def _windows(store: Store, settings: site.Settings) -> dict[tuple[str, str], _Window]:
@@ -161,9 +170,8 @@ def _windows(store: Store, settings: site.Settings) -> dict[tuple[str, str], _Wi
 
 
 def _compare(
-    store: Store, feed: tuple[str, str], before: _Window, after: _Window
+    store: Store, feed: tuple[str, str], name: str, before: _Window, after: _Window
 ) -> list[Difference]:
-    name = _name(feed)
     old, new = {entry.id: entry for entry in before}, {entry.id: entry for entry in after}
     out: list[Difference] = []
     known = store.find_articles(sorted(old.keys() | new.keys()))

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from faults import disk
 from newsroom import article, changed, tree
 from processes import FEEDD, ROOT, Site, environment, run_feedd
+
+from feedd import ownership, publish
+from feedd.store.told import open_told
+from feedd.troubles import Known
 
 BAD = "---\ntitle: [no end\n---\n"
 
@@ -25,7 +32,8 @@ def site(tmp_path: Path) -> Site:
 
 
 def stamps(folder: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != ownership.NAME)
+    return {str(path): path.stat().st_mtime_ns for path in found}
 
 
 # --- build -----------------------------------------------------------------------------------------------------------
@@ -84,9 +92,9 @@ def test_a_dry_run_tells_what_subscribers_would_see_and_writes_nothing(site: Sit
     done = site.command("build", "--dry-run", "--diff")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    assert {line for line in lines if line.startswith(("all: ", "topic/"))} == {
+    assert {line for line in lines if line.startswith(("all: ", "topics/"))} == {
         "all: new: Four (four.md)", "all: updated: One (one.md)", "all: removed: Three (three.md)",
-        "topic/ai: new: Four (four.md)", "topic/ai: removed: One (one.md)",
+        "topics/ai: new: Four (four.md)", "topics/ai: removed: One (one.md)",
     }
     new, updated, removed = (sum(f": {what}: " in line for line in lines) for what in ("new", "updated", "removed"))
     assert lines[-1] == f"{new} new, {updated} updated, {removed} removed (entries, summed over feeds)"
@@ -100,6 +108,31 @@ def test_a_dry_run_before_the_first_build_leaves_nothing_behind(site: Site) -> N
     assert "all: new: One (one.md)" in done.stdout
     assert not site.out.exists()
     assert not site.state.exists()
+
+
+def test_a_folder_of_articles_that_is_not_there_is_one_error_with_what_to_do(site: Site) -> None:
+    site.articles.rename(site.folder / "elsewhere")
+    for arguments in (("build",), ("build", "--dry-run"), ("diff", str(site.config))):
+        done = site.command(*arguments)
+        assert (done.returncode, done.stderr) == (4, (
+            f"feedd: {site.articles}: no such file or directory; articles are read there: make it, mount it, or set"
+            " articles.path\n"
+        ))
+    with site.running(ready=False) as feedd:
+        feedd.wait("the folder of articles is gone, its feeds stay as they are")
+        assert len([line for line in feedd.lines if line["level"] in ("warning", "error")]) == 1
+        (site.folder / "elsewhere").rename(site.articles)
+        site.shows("One", "Two")
+
+
+def test_a_build_of_many_articles_on_a_full_disk_ends_with_a_sentence_and_no_noise_of_threads(site: Site) -> None:
+    text = article("A", "word " * 100)
+    for number in range(publish.MANY_PATHS):  # so that processes read them
+        (site.articles / f"{number}.md").write_text(text.replace("source.example/A", f"source.example/{number}"))
+    with disk(site.state, "size=1m"):
+        done = site.command("build")
+    said = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert (done.returncode, said) == (3, ["feedd: the state cannot be used: database or disk is full"])
 
 
 # --- lint ------------------------------------------------------------------------------------------------------------
@@ -217,10 +250,10 @@ def test_check_config_says_everything_that_is_wrong_at_once(site: Site) -> None:
     done = site.command("check-config")
     assert (done.returncode, done.stdout) == (2, "")
     lines = done.stderr.splitlines()
-    assert sorted(line.removeprefix(f"{site.config}: ").split(": ")[0] for line in lines) == [
-        "feeds.formats", "feeds.limit", "site.titel", "site.url",
+    assert [line.partition(f"{site.config}:")[2].split(": ")[:2] for line in lines] == [
+        ["2", "[site] url"], ["3", "[site] titel"], ["5", "[feeds] limit"], ["6", "[feeds] formats"],
     ]
-    limit = next(line for line in lines if "feeds.limit" in line)
+    limit = next(line for line in lines if "[feeds] limit" in line)
     assert "0 is not allowed; allowed: a whole number from 1 to 1000" in limit
     for verb in ("run", "build"):
         again = site.command(verb)
@@ -232,7 +265,7 @@ def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
     for verb in ("run", "check-config"):
         done = run_feedd("--config", str(tmp_path / "none.toml"), verb)
         assert done.returncode == 2
-        assert done.stderr == f"{tmp_path / 'none.toml'}: there is no such file; `feedd init DIR` writes one\n"
+        assert done.stderr == f"feedd: {tmp_path / 'none.toml'}: there is no such file; `feedd init DIR` writes one\n"
 
 
 def test_init_looks_at_the_articles_and_writes_a_configuration_that_works(tmp_path: Path) -> None:
@@ -275,7 +308,76 @@ def test_the_version_is_the_packages() -> None:
 def test_a_wrong_command_line_exits_with_2(site: Site, arguments: tuple[str, ...]) -> None:
     done = site.command(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "Error: " in done.stderr
+    usage, hint, _, said = done.stderr.splitlines()
+    assert usage.startswith("Usage: feedd") and hint.endswith("--help' for help.") and said.startswith("feedd: ")
+
+
+@pytest.mark.parametrize(("arguments", "code", "says"), [
+    (("lint", "none.atom"), 2, "none.atom: no such file or directory"),
+    (("lint", "none.toml"), 2, "none.toml: the name does not end in .atom, .rss, .json or .opml"),
+    (("diff", "none.toml"), 2, "none.toml: there is no such file"),
+    (("init", "none"), 2, "none: no such file or directory; name the folder that your articles are in, or make it"),
+    (("init", "FOLDER"), 2, "config.toml: is there already, and stays; move it away for a new one"),
+    (("restore", "none"), 2, "none: no such file or directory"),
+    (("restore", "FOLDER"), 2, ": is a directory"),
+    (("restore", "CONFIG"), 3, "config.toml: no backup of feedd's, or only a part of one; the state is as it was"),
+    (("import", "none"), 2, "none: no such file or directory"),
+    (("import", "CONFIG"), 2, "config.toml:1: "),
+    (("backup", "FOLDER"), 4, "is there already; choose another name, or --force to replace it"),
+    (("export", "FOLDER/none/state"), 4, "cannot be written: no such file or directory"),
+    (("doctor", "--bundle", "FOLDER/none/bundle"), 4, "no such file or directory"),
+    (("alerts", "test"), 2, "config.toml: [alerts]: nobody is to be told; set webhook or command"),
+    (("check-links",), 2, "config.toml: [links] enabled: is false"),
+    (("service", "install", "--articles", "FOLDER"), 2, "config.toml: is there already; set articles.path in it"),
+    (("verify",), 3, "no state yet"),
+])  # fmt: skip
+def test_what_cannot_be_done_is_a_line_in_one_form_without_the_usage(
+    site: Site, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    places = {"FOLDER": str(site.folder), "CONFIG": str(site.config)}
+    named = [re.sub("FOLDER|CONFIG", lambda found: places[found[0]], word) for word in arguments]
+    done = site.command(*named)
+    assert done.returncode == code
+    assert done.stderr.startswith("feedd: ") and done.stderr.count("\n") == 1
+    assert says in done.stderr
+
+
+@pytest.mark.parametrize("group", [(), ("links",), ("service",), ("alerts",)])
+def test_on_a_terminal_of_80_columns_no_summary_is_cut(group: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [*FEEDD, *group, "--help"], env=environment() | {"COLUMNS": "80"}, capture_output=True, text=True, check=True,
+        timeout=60,
+    )
+    assert "..." not in done.stdout.replace("[ARGS]...", "")
+    assert max(map(len, done.stdout.splitlines())) < 80
+
+
+def test_a_reader_that_has_had_enough_is_no_defect(site: Site) -> None:
+    site.command("build")
+    for verb in ("status", "export"):
+        with subprocess.Popen(
+            [*FEEDD, "--config", str(site.config), verb], env=environment(), stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        ) as process:
+            assert process.stdout and process.stderr
+            process.stdout.close()
+            assert "Traceback" not in (said := process.stderr.read()) and "Exception ignored" not in said
+        assert process.returncode in (0, 1)
+
+
+@pytest.mark.parametrize(("stage", "means"), [
+    ("told", ""), ("held", "not told: it was told not long ago"), ("ending", "ending: it is gone; unless it comes"),
+    ("over", "nothing is the matter"),
+])  # fmt: skip
+def test_a_trouble_is_listed_with_what_its_word_means(site: Site, stage: Any, means: str) -> None:
+    site.command("build")
+    book = open_told(str(site.state))
+    trouble = Known("articles:a.md", "articles", 1_700_000_000, "a.md cannot be read", stage)
+    book.apply(put=[trouble], dropped=[], notices=[], done=[])
+    book.close()
+    lines = site.command("alerts", "list").stdout.splitlines()
+    assert lines[0].endswith("  a.md cannot be read") is (stage != "over")
+    assert lines[-1].startswith(means) and len(lines) == (2 if stage in ("held", "ending") else 1)
 
 
 def test_help_imports_nothing_heavy() -> None:

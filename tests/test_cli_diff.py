@@ -60,14 +60,14 @@ def test_feeds_that_come_go_and_look_otherwise(news: Site) -> None:
     path = wanted(news, own, feeds={"categories": False})
     found = diff(news, path)
     assert [(feed["feed"], feed["what"], feed["entries"]) for feed in found["feeds"]] == [
-        ("category/news", "removed", 4), ("custom/good", "new", 2), ("topic/ai", "changed", 2),
+        ("categories/news", "removed", 4), ("feeds/good", "new", 2), ("topics/ai", "changed", 2),
     ]
     changed = found["feeds"][2]
     assert (changed["before"]["title"], changed["after"]["title"]) == ("AI – Example News", "Machines")
     assert found["entries"] == []
     lines = news.command("diff", path).stdout.splitlines()
-    assert "category/news: removed feed of 4 entries" in lines
-    assert "topic/ai: title: AI – Example News -> Machines" in lines
+    assert "categories/news: removed feed of 4 entries" in lines
+    assert "topics/ai: title: AI – Example News -> Machines" in lines
     assert lines[-1].startswith("feeds: 1 new, 1 changed, 1 removed;")
 
 
@@ -76,8 +76,8 @@ def test_entries_that_come_and_go_with_conditions_and_limits(news: Site) -> None
     assert news.command("build").returncode == 0
     found = diff(news, wanted(news, "[feeds.custom.good]\nnot_topics = ['Tides']\nlimit = 3\n"))
     assert [(entry["feed"], entry["what"], entry["title"]) for entry in found["entries"]] == [
-        ("custom/good", "new", "Story 2"), ("custom/good", "new", "Story 1"),
-        ("custom/good", "removed", "Story 4"), ("custom/good", "removed", "Story 3"),
+        ("feeds/good", "new", "Story 2"), ("feeds/good", "new", "Story 1"),
+        ("feeds/good", "removed", "Story 4"), ("feeds/good", "removed", "Story 3"),
     ]
     assert found["feeds"][0]["after"] == {"entries at most": "3"}
 
@@ -96,7 +96,7 @@ def test_what_changed_in_files_is_no_difference_and_a_state_is_not_needed(news: 
     for path in news.state.iterdir():
         path.unlink()
     found = diff(news, wanted(news, "[feeds.custom.good]\nmin_quality = 30\n"))
-    assert [(feed["feed"], feed["what"]) for feed in found["feeds"]] == [("custom/good", "new")]
+    assert [(feed["feed"], feed["what"]) for feed in found["feeds"]] == [("feeds/good", "new")]
     assert not (news.state / "feedd.db").exists()
 
 
@@ -106,7 +106,7 @@ def test_what_needs_a_restart_and_what_is_wrong_is_said(news: Site) -> None:
     assert (done.returncode, done.stderr) == (0, "a running feedd needs a restart for: server.port\n")
     assert diff_restart(news, path) == ["server.port"]
     bad = news.command("diff", wanted(news, feeds={"limit": 0}))
-    assert bad.returncode == 2 and "feeds.limit: 0 is not allowed" in bad.stderr
+    assert bad.returncode == 2 and "[feeds] limit: 0 is not allowed" in bad.stderr
     missing = news.command("diff", str(news.folder / "none.toml"))
     assert missing.returncode == 2 and "there is no such file" in missing.stderr
 

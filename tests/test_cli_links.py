@@ -60,7 +60,7 @@ def test_without_a_state_every_command_says_so_and_makes_none(tmp_path: Path, fa
 def test_with_link_checks_off_every_command_says_so(tmp_path: Path) -> None:
     site = Site(tmp_path)
     for command in (["check-links"], ["links", "list"], ["links", "mark", "http://127.1.64.1/", "dead"]):
-        assert "[links] enabled is false" in run(site, *command, code=2)[1]
+        assert "[links] enabled: is false, so that links are not checked" in run(site, *command, code=2)[1]
 
 
 def test_what_nobody_has_is_named(tmp_path: Path, farm: process.Farm) -> None:
@@ -74,7 +74,8 @@ def test_what_nobody_has_is_named(tmp_path: Path, farm: process.Farm) -> None:
         ["check-links", "--url", unknown], ["check-links", "--url", unknown, "--dry-run"], ["links", "show", unknown],
         ["links", "mark", unknown, "dead"], ["links", "recheck", known, unknown],
     ):  # fmt: skip
-        assert f"{unknown}: no article that was published has this link" in run(site, *command, code=2)[1]
+        said = run(site, *command, code=2)[1]
+        assert said == f"feedd: {unknown}: no published article has this link; `feedd links list` shows all\n"
     assert "none.md: no such article" in run(site, "check-links", "--article", "none.md", code=2)[1]
     assert "which links?" in run(site, "links", "recheck", code=2)[1]
     assert "is not one of" in run(site, "links", "mark", known, "lost", code=2)[1]
@@ -87,9 +88,9 @@ def test_a_header_whose_value_the_environment_lacks_is_named_with_its_key(tmp_pa
     run(site, "build")
     for verb in ("check-links", "run"):
         said = run(site, verb, code=2)[1]
-        assert 'links.host."127.1.64.2".headers: X-Key is to be the value of $FARM_KEY, and the environment has' in said
+        assert '[links.host."127.1.64.2"] headers: X-Key is to be the value of $FARM_KEY, and' in said
         said = run(site, verb, code=2, FARM_KEY="secret\r\nHost: elsewhere")[1]
-        assert '"127.1.64.2".headers' in said and "secret" not in said
+        assert '"127.1.64.2"] headers' in said and "secret" not in said
 
 
 # -- checks ----------------------------------------------------------------------------------------------------------

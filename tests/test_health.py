@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import sqlite3
 import subprocess
@@ -21,6 +22,7 @@ from processes import DEADLINE_S, ROOT, Daemon, Site, until
 
 from feedd.cli import health
 from feedd.config.keys import Config
+from feedd.service import running
 from feedd.web.front import Front, Probes
 from feedd.web.http import Answer, Request
 from feedd.web.server import Server
@@ -173,6 +175,38 @@ def test_it_asks_on_this_machine_wherever_the_server_listens(
     assert check(tmp_path, text) == (False, FULL + " And more.")
 
 
+def test_another_feedd_at_the_address_is_not_taken_for_the_one_that_is_meant(tmp_path: Path, port: int) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/lock").touch()
+    (tmp_path / "link").symlink_to("state")
+    theirs = tmp_path / "theirs/state"
+    theirs.mkdir(parents=True)
+    (theirs / "lock").touch()
+    assert running.identity(str(theirs)) != running.identity(str(tmp_path / "state"))
+    server = Server("127.0.0.1", port, None, None, lambda: True, probes=Probes(identity=running.identity(str(theirs))))
+    server.start()
+    try:
+        text = f"[server]\nport = {port}\n"
+        for path in ("/readyz", "/livez"):
+            assert check(tmp_path, text, path) == (False, (
+                f"another feedd answers at http://127.0.0.1:{port}{path}: it does not work on the state in"
+                f" {tmp_path}/state"
+            ))
+        assert "another feedd" in check(tmp_path, text + "[state]\npath = 'none'")[1]  # nor is there any
+        assert check(tmp_path, text + "[state]\npath = 'theirs/state'") == (True, "ready")
+        assert check(tmp_path / "theirs", text) == (True, "ready")
+    finally:
+        server.stop()
+
+
+def test_who_may_not_look_into_the_state_takes_its_word(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may look anywhere")
+    (tmp_path / "state").mkdir(mode=0)
+    with answering(lambda other: other.sendall(b"HTTP/1.1 200 OK\r\nfeedd-state: x\r\n\r\nready")) as port:
+        assert check(tmp_path, f"[server]\nport = {port}\n") == (True, "ready")
+
+
 def test_it_says_in_a_line_what_is_wrong(tmp_path: Path, port: int) -> None:
     found = check(tmp_path, f"[server]\nport = {port}\n")
     assert found == (False, f"feedd does not answer at http://127.0.0.1:{port}/readyz: connection refused")
@@ -262,6 +296,16 @@ def test_the_command_tells_of_a_daemon_with_its_exit_code(tmp_path: Path, port: 
     assert (wrong.returncode, "config.toml cannot be read: " in wrong.stdout) == (1, True)
     site.config.unlink()
     assert "no such file or directory" in site.command("healthcheck").stdout
+
+
+def test_the_command_tells_another_daemon_from_its_own(tmp_path: Path, port: int) -> None:
+    theirs = Site(tmp_path / "theirs", server={"port": port})
+    ours = Site(tmp_path / "ours", server={"port": port})
+    assert ours.command("build").returncode == 0
+    with theirs.running():
+        assert theirs.command("healthcheck").stdout == "ready\n"
+        said = ours.command("healthcheck")
+        assert (said.returncode, said.stdout.startswith("another feedd answers at")) == (1, True)
 
 
 def test_it_imports_nothing_heavy() -> None:

@@ -172,9 +172,10 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_no_trouble(tmp_path: Path) -> None:
-    assert initialise.describe(initialise.inspect(str(tmp_path))) == (
-        "No articles yet; feedd will look for them in articles/."
-    )
+    found = initialise.inspect(str(tmp_path))
+    assert initialise.describe(found) == "No articles yet."
+    initialise.write_config(str(tmp_path), found)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["articles", "config.toml"]  # `feedd run` would miss it
 
 
 def test_problems_alone_are_told(tmp_path: Path) -> None:
@@ -213,14 +214,14 @@ def test_what_a_configuration_cannot_hold_is_not_guessed(tmp_path: Path) -> None
 def test_a_configuration_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("mine")
-    with pytest.raises(errors.ConfigError, match="is there already and stays as it is"):
+    with pytest.raises(errors.ConfigError, match="is there already, and stays"):
         initialise.write_config(str(tmp_path), initialise.inspect(str(tmp_path)))
     assert path.read_text() == "mine"
 
 
 def test_a_folder_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
     found = initialise.inspect(str(tmp_path))
-    with pytest.raises(errors.ConfigError, match="cannot be written: No such file or directory"):
+    with pytest.raises(errors.ConfigError, match="cannot be written: no such file or directory"):
         initialise.write_config(str(tmp_path / "no"), found)
 
 

@@ -1,6 +1,6 @@
-"""The OCI image, as far as a machine without a container engine can tell: what its Dockerfile copies and starts, what
-the compose example allows, and feedd itself under the same conditions: a number for a user, no rights, a root that is
-read-only but for its volumes and /tmp.
+"""The set-up of a checkout, and the OCI image as far as a machine without a container engine can tell: what its
+Dockerfile copies and starts, what the compose example allows, and feedd itself under the same conditions: a number for
+a user, no rights, a root that is read-only but for its volumes and /tmp.
 """
 
 from __future__ import annotations
@@ -42,6 +42,33 @@ def allowed(path: str) -> bool:
             if name == "*" or path == name or path.startswith(name + "/"):
                 is_in = rule.startswith("!")
     return is_in
+
+
+# --- a checkout -------------------------------------------------------------------------------------------------------
+
+UV = """#!/bin/sh
+echo "DEPRECATION: built in an old way"
+if [ "$1" = venv ]; then for folder; do :; done; mkdir -p "$folder"; fi
+[ "$1" = venv ] || exit "$FAILS"
+"""
+
+
+@pytest.mark.parametrize("fails", [0, 3])
+def test_setting_up_is_quiet_unless_it_fails_and_then_all_is_said(tmp_path: Path, fails: int) -> None:
+    (tmp_path / "requirements.lock").write_text("package==1\n")
+    (tmp_path / "programs").mkdir()
+    (tmp_path / "programs/uv").write_text(UV)
+    (tmp_path / "programs/uv").chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / ".ci/venv.py"), str(tmp_path)], capture_output=True, text=True, check=False,
+        timeout=60, env={"PATH": f"{tmp_path}/programs:/usr/bin:/bin", "FAILS": str(fails)},
+    )
+    begun = f"Making {tmp_path}/.venv from requirements.lock, which takes a minute ..."
+    failed = ["DEPRECATION: built in an old way", "uv failed with exit code 3."]
+    assert (done.returncode, done.stdout, done.stderr.splitlines()) == (
+        (1, "", [begun, *failed]) if fails else (0, "", [begun])
+    )
+    assert (tmp_path / ".venv/requirements.lock").exists() is not bool(fails)
 
 
 # --- the image --------------------------------------------------------------------------------------------------------

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import click
 
 from feedd import __version__, errors
-from feedd.cli import alerts, common, doctor, health, links, publishing, service, state
+from feedd.cli import alerts, common, doctor, health, links, publishing, refusals, service, state
 from feedd.service import places
 
 EXIT_CODES = """\b
 Exit codes:
   0   done
   1   findings: lint, status, verify, diff, doctor or healthcheck found some
-  2   the command line or config.toml is wrong
+  2   the command line or config.toml is wrong, or names what is not there
   3   the state is in use, was written by a newer feedd, or cannot be had
-  4   a feed could not be written, or an address could not be had
+  4   articles could not be read, a feed not written, or an address not had
   70  a defect of feedd; the log has its trace"""
 
 
@@ -34,29 +35,43 @@ def cli(context: click.Context, config_path: str | None) -> None:
 
 def main() -> None:
     """The entry point: errors as sentences, exit codes as documented."""
+    if os.getpid() == 1:  # of a container: the kernel drops a signal that its first process has no handler for
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    code = _run()
     try:
-        cli.main(standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads has had enough, as in `feedd status | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        cli.main(prog_name="feedd", standalone_mode=False)
+        return 0
+    except SystemExit as ended:
+        return int(ended.code or 0)
     except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)
+        return ended.exit_code
     except click.ClickException as error:
-        error.show()
-        sys.exit(common.EXIT_CONFIG)
+        refusals.show(error)
+        return common.EXIT_CONFIG
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    except errors.ConfigError as error:
-        click.echo(str(error), err=True)
-        sys.exit(common.EXIT_CONFIG)
-    except errors.StateError as error:
-        click.echo(f"feedd: {error}", err=True)
-        sys.exit(common.EXIT_STATE)
+        return 130
     except errors.FeeddError as error:
-        click.echo(f"feedd: {error}", err=True)
-        sys.exit(common.EXIT_OUTPUT)
+        refusals.say(str(error))
+        return _code_of(error)
     except Exception:
         import traceback
 
         traceback.print_exc()
-        sys.exit(common.EXIT_DEFECT)
+        return common.EXIT_DEFECT
+
+
+def _code_of(error: errors.FeeddError) -> int:
+    if isinstance(error, errors.ConfigError):
+        return common.EXIT_CONFIG
+    return common.EXIT_STATE if isinstance(error, errors.StateError) else common.EXIT_OUTPUT
 
 
 for command in (

@@ -15,13 +15,13 @@ from feedd.cli import common
 
 @click.group("alerts")
 def alerts_group() -> None:
-    """Who is told when something is the matter: try it, and see what is open."""
+    """Try who is told of troubles, and list those that are open."""
 
 
 @alerts_group.command("test")
 @click.pass_obj
 def test(config_path: str) -> None:
-    """Send a test message by every way that is configured, and say what came of it."""
+    """Send a test message by every way that is configured."""
     import asyncio
     import time
     from uuid import uuid4
@@ -29,10 +29,10 @@ def test(config_path: str) -> None:
     from feedd import config
     from feedd.daemon import alarm
 
-    settings = config.load(config_path)
+    settings = config.load(config_path, secrets=("alerts",))
     ways = alarm.ways(settings)
     if not ways:
-        raise click.UsageError("nobody is to be told: set webhook or command in [alerts]")
+        raise click.ClickException(f"{config_path}: [alerts]: nobody is to be told; set webhook or command")
     from feedd.alerts import message
 
     body = message.encode_test(alarm.sender(settings), message_id=uuid4().hex, now=int(time.time()))
@@ -49,12 +49,12 @@ def test(config_path: str) -> None:
 @alerts_group.command("list")
 @click.pass_obj
 def list_open(config_path: str) -> None:
-    """The troubles that are open, and the messages that nobody has taken yet."""
-    from feedd import config, errors
+    """List open troubles, and messages that nobody has taken yet."""
+    from feedd import errors
     from feedd.store.sqlite import errors_in_words
     from feedd.store.told import open_told
 
-    settings = config.load(config_path)
+    settings = common.reading(config_path)
     with errors_in_words():
         try:
             told = open_told(str(settings.state.path), read_only=True)
@@ -69,6 +69,9 @@ def list_open(config_path: str) -> None:
     for each in there:
         since = datetime.fromtimestamp(each.since_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
         click.echo(f"{since}  {_STAGES.get(each.stage, each.stage)}  {each.text}")
+    for stage, meaning in _MEANINGS.items():
+        if any(each.stage == stage for each in there):
+            click.echo(meaning)
     if not there:
         click.echo("nothing is the matter")
     for way in sorted({notice.way for notice in notices}):
@@ -78,3 +81,7 @@ def list_open(config_path: str) -> None:
 
 
 _STAGES = {"told": "told     ", "held": "not told ", "ending": "ending   "}
+_MEANINGS = {
+    "held": "not told: it was told not long ago and came back, or there were too many messages; it is told later",
+    "ending": "ending: it is gone; unless it comes back within minutes, its end is told, too",
+}

@@ -19,6 +19,19 @@ EXIT_OUTPUT = 4
 EXIT_DEFECT = 70
 
 
+def reading(config_path: str, *needs: str) -> config.Config:
+    """The configuration for a command that looks or saves: what is wrong with it is a warning, on stderr.
+
+    But where folders, or keys in `needs`, might be meant otherwise; then ConfigError is raised, as by `config.load`.
+    """
+    from feedd import config
+    from feedd.cli import refusals
+
+    settings, warned = config.salvage(config_path, *needs)
+    for sentence in warned:
+        refusals.say(sentence)
+    return settings
+
 
 def logger(settings: config.Config) -> FilteringBoundLogger:
     import structlog

@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 TIMEOUT_S = 3.0
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _MOST_BYTES = 10_000
+_IDENTITY = b"feedd-state:"  # which state who answers works on, see service.running
 
 
 @click.command()
 @click.option("--live", is_flag=True, help="Ask only whether its loops turn, not whether it can publish.")
 @click.pass_obj
 def healthcheck(config_path: str, live: bool) -> None:
-    """Say whether the running feedd is well: exit code 0 or 1, and a line.
+    """Say in a line whether the running feedd is well.
+
+    Exits with 1 if it is not, or if another feedd answers, that works on another state.
 
     Asks its server at the address that the configuration gives; where the server is switched off, looks whether a
     process holds the state.
@@ -48,11 +51,15 @@ def check(config_path: str, path: str) -> tuple[bool, str]:
     with open(config_path, encoding="utf-8-sig") as file:
         raw = tomllib.loads(file.read())
     server = _table(raw, "server")
+    state = _table(raw, "state").get("path", "state")
+    if not isinstance(state, str):
+        raise ValueError("state.path is no folder's path")
+    home = os.path.abspath(os.path.dirname(config_path))
+    folder = os.path.normpath(os.path.join(home, os.path.expanduser(state)))
     host, port = str(server.get("host", "127.0.0.1")), server.get("port", 8080)
     if not server.get("enabled", True) or not isinstance(port, int) or not port:
-        state = os.path.expanduser(str(_table(raw, "state").get("path", "state")))
-        return _look(os.path.normpath(os.path.join(os.path.abspath(os.path.dirname(config_path)), state)))
-    return _ask(_ANYWHERE.get(host, host), port, path)
+        return _look(folder)
+    return _ask(_ANYWHERE.get(host, host), port, path, folder)
 
 
 def _table(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -60,7 +67,7 @@ def _table(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _ask(host: str, port: int, path: str) -> tuple[bool, str]:
+def _ask(host: str, port: int, path: str, folder: str) -> tuple[bool, str]:
     """One request over a connection of its own. All of it has TIMEOUT_S."""
     import socket
     import time
@@ -84,22 +91,30 @@ def _ask(host: str, port: int, path: str) -> tuple[bool, str]:
     said = " ".join(body.decode("utf-8", "replace").split())
     if not head.startswith(b"HTTP/1.") or status not in ([b"200"], [b"503"]):
         return False, f"what answers at http://{name}:{port}{path} is not feedd"
+    if _is_another(head, folder):
+        return False, f"another feedd answers at http://{name}:{port}{path}: it does not work on the state in {folder}"
     return status == [b"200"], said or "not well"
 
 
 def _look(folder: str) -> tuple[bool, str]:
-    """Whether a process works on the state: it holds the lock that `store.sqlite` takes.
-
-    To know, the lock is had for a microsecond if nobody has it; a feedd that starts within that is told that another
-    one works there, and is started again by whoever started it.
-    """
-    import fcntl
+    """Whether a process works on the state."""
+    from feedd.service.running import is_held
 
     try:
-        with open(os.path.join(folder, "lock"), "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True, "running"
+        is_well = is_held(folder)
     except OSError as error:
-        return False, f"feedd does not run: {os.path.join(folder, 'lock')}: {(error.strerror or str(error)).lower()}"
-    return False, f"feedd does not run: no process holds the state in {folder}"
+        return False, f"feedd does not run: {error.filename}: {(error.strerror or str(error)).lower()}"
+    return is_well, "running" if is_well else f"feedd does not run: no process holds the state in {folder}"
+
+
+def _is_another(head: bytes, folder: str) -> bool:
+    """Whether who answers works on another state. Who may not look into that folder takes its word."""
+    from feedd.service.running import identity
+
+    named = [line[len(_IDENTITY):].strip() for line in head.lower().split(b"\r\n") if line.startswith(_IDENTITY)]
+    try:
+        return bool(named) and named[0].decode("ascii", "replace") != identity(folder)
+    except PermissionError:
+        return False
+    except OSError:
+        return True  # there is no state that a feedd could work on

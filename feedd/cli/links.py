@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from feedd import errors
+from feedd.cli import common
 from feedd.freshness.states import VERDICTS
 
 if TYPE_CHECKING:  # imported where used: `feedd --help` answers at once
@@ -49,7 +50,7 @@ def check_links(
     from feedd.daemon import checks, opening
     from feedd.linkcheck import work
 
-    settings = _settings(config_path)
+    settings = _settings(config_path, "links")
     logs.configure(settings.log.format, settings.log.level, sys.stderr)
     log = structlog.get_logger("feedd")
     plan = opening.plan_of(settings)
@@ -68,12 +69,13 @@ def check_links(
         sys.exit(130)
 
 
-def _settings(config_path: str) -> config.Config:
+def _settings(config_path: str, *secrets: str, only_reads: bool = False) -> config.Config:
     from feedd import config
 
-    settings = config.load(config_path)
+    settings = common.reading(config_path) if only_reads else config.load(config_path, secrets=secrets)
     if not settings.links.enabled:
-        raise click.UsageError("link checks are switched off: [links] enabled is false")
+        said = "is false, so that links are not checked"
+        raise click.ClickException(errors.located(config_path, 0, "links.enabled", said))
     return settings
 
 
@@ -100,7 +102,7 @@ def _article_id(settings: config.Config, path: str) -> int:
     with open_store(str(settings.state.path), read_only=True) as state:
         row = state.find_files([path]).get(path)
     if row is None or row.article_id is None:
-        raise click.UsageError(f"{path}: no such article; paths are relative to {settings.articles.path}")
+        raise click.ClickException(f"{path}: no such article; paths are relative to {settings.articles.path}")
     return row.article_id
 
 
@@ -109,7 +111,7 @@ def _find(links: Links, url: str) -> Link:
 
     link = links.find_link(normalise(url))
     if link is None:
-        raise click.UsageError(f"{url}: no article that was published has this link")
+        raise click.ClickException(f"{url}: no published article has this link; `feedd links list` shows all")
     return link
 
 
@@ -243,7 +245,10 @@ def show_link(config_path: str, url: str, as_json: bool) -> None:
 @click.argument("verdict", type=click.Choice(["fresh", "dead", "excluded", "none"]))
 @click.pass_obj
 def mark_link(config_path: str, url: str, verdict: Any) -> None:
-    """Overrule what is found of a link; `none` lets checks decide again."""
+    """Overrule what is found of a link.
+
+    With `none`, checks decide again.
+    """
     from feedd.freshness import judge
 
     now = int(time.time())
@@ -263,7 +268,7 @@ def mark_link(config_path: str, url: str, verdict: Any) -> None:
 @click.option("--verdict", type=click.Choice(VERDICTS), help="Every link with this verdict.")
 @click.pass_obj
 def recheck_links(config_path: str, urls: tuple[str, ...], verdict: Any) -> None:
-    """Let links be checked in the next run, whenever they were to be."""
+    """Let links be checked in the next run."""
     if not urls and not verdict:
         raise click.UsageError("which links? Give URLs, or --verdict")
     with _opened(config_path, to_write=True) as links:
@@ -313,7 +318,7 @@ def _publish_now(config_path: str) -> None:
 def _opened(config_path: str, *, to_write: bool = False) -> Iterator[Links]:
     from feedd.store.links import open_links
 
-    settings = _settings(config_path)
+    settings = _settings(config_path, only_reads=not to_write)
     folder = str(settings.state.path)
     with _in_words():
         links = open_links(folder, read_only=True)

@@ -6,12 +6,13 @@ import json
 import os
 import sys
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
 
 from feedd import errors
-from feedd.cli import common
+from feedd.cli import common, refusals
 
 if TYPE_CHECKING:  # imported where used: `feedd --help` answers at once
     from structlog.typing import FilteringBoundLogger
@@ -32,7 +33,8 @@ def run(config_path: str) -> None:
     settings = config.load(config_path)
     log = common.logger(settings)
     for key, what in config.warnings(settings):
-        log.warning("configuration", key=key, hint=what)
+        if key != "articles.path":  # a folder that is not there is said by whoever waits for it
+            log.warning("configuration", key=key, hint=what)
     life.run(settings, config_path, log)
 
 
@@ -49,11 +51,13 @@ def build(config_path: str, dry_run: bool, diff: bool) -> None:
 
     if diff and not dry_run:
         raise click.UsageError("--diff needs --dry-run")
-    settings = config.load(config_path)
+    settings = config.load(config_path, secrets=())
     log = common.logger(settings)
+    for key, what in config.variables.problems(settings):
+        log.warning("configuration", key=key, hint=f"{what}; `feedd run` needs it")
     plan = opening.plan_of(settings)
     if dry_run:
-        with errors_in_words():
+        with errors_in_words(), refusals.articles_in_words():
             found = preview.differences(plan, log, now=int(time.time()), now_ns=time.time_ns())
         if diff:
             for item in found:
@@ -61,7 +65,7 @@ def build(config_path: str, dry_run: bool, diff: bool) -> None:
         counts = {what: sum(item.what == what for item in found) for what in ("new", "updated", "removed")}
         click.echo(", ".join(f"{count} {what}" for what, count in counts.items()) + " (entries, summed over feeds)")
         return
-    with errors_in_words():
+    with errors_in_words(), refusals.articles_in_words():
         left = opening.mending(plan.state_folder, log, lambda: _build(plan, log))
     if left:
         raise errors.OutputError(f"{left} documents could not be written; `feedd status` names them")
@@ -73,9 +77,11 @@ def _build(plan: bulk.Plan, log: FilteringBoundLogger) -> int:
     from feedd.daemon import opening
 
     began = time.monotonic()
-    state = opening.open_state(plan.state_folder, log, now=int(time.time()))
-    with state, common.progress() as advance:
+    with ExitStack() as opened:
+        state = opened.enter_context(opening.open_state(plan.state_folder, log, now=int(time.time())))
+        advance = opened.enter_context(common.progress())
         publisher = publish.Publisher(state, plan, log, settle_ns=50_000_000, progress=advance)
+        opened.callback(publisher.close)  # also after a fault: Python ends badly with threads and processes at work
         publisher.prepare(now=int(time.time()))
         unsettled = publisher.scan(now=int(time.time()), now_ns=time.time_ns())
         while unsettled:  # files written a moment ago: once more when they have settled
@@ -84,7 +90,6 @@ def _build(plan: bulk.Plan, log: FilteringBoundLogger) -> int:
         publisher.release(now=int(time.time()))
         publisher.reconcile()
         left = publisher.rebuild(now=int(time.time()))
-        publisher.close()
         totals = publisher.totals
         log.info("built", seconds=round(time.monotonic() - began, 2), **{
             name: getattr(totals, name) for name in totals.__struct_fields__
@@ -93,13 +98,14 @@ def _build(plan: bulk.Plan, log: FilteringBoundLogger) -> int:
 
 
 @click.command()
-@click.argument("new", metavar="NEW.toml", type=click.Path(dir_okay=False))
+@click.argument("new", metavar="NEW.toml", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
 @click.pass_obj
 def diff(config_path: str, new: str, as_json: bool) -> None:
-    """Say what subscribers would see if NEW.toml were the configuration. Writes nothing.
+    """Say what subscribers would see by NEW.toml.
 
-    Its relative paths are taken as if it stood in the place of the present one. Exits with 1 if there are differences.
+    That is, if it were the configuration; nothing is written. Its relative paths are taken as if it stood in the place
+    of the present one. Exits with 1 if there are differences.
     """
     import msgspec
 
@@ -107,10 +113,11 @@ def diff(config_path: str, new: str, as_json: bool) -> None:
     from feedd.daemon import opening
     from feedd.store.sqlite import errors_in_words
 
-    settings, wanted = config.load(config_path), config.load(new, instead_of=config_path)
+    settings = config.load(config_path, secrets=())
+    wanted = config.load(new, instead_of=config_path, secrets=())
     log = common.logger(settings)
     logs.configure(settings.log.format, "error", sys.stderr)  # what is done to the copy is no news
-    with errors_in_words():
+    with errors_in_words(), refusals.articles_in_words():
         found = preview.compare(
             opening.plan_of(settings), opening.plan_of(wanted), log, now=int(time.time()), now_ns=time.time_ns()
         )
@@ -143,29 +150,35 @@ def _show_comparison(found: preview.Comparison) -> None:
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False))
+@click.argument("files", nargs=-1, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a finding.")
 @click.pass_obj
 def lint(config_path: str, files: tuple[str, ...], as_json: bool) -> None:
-    """Check feeds (all that were published, or FILES) against the rules of validators."""
-    from feedd import catalog, config, model
+    """Check feeds against the rules of validators.
+
+    All that were published, or FILES.
+    """
+    from feedd import catalog, model
     from feedd import lint as linter
 
     formats: dict[str, model.Format] = {".atom": "atom", ".rss": "rss", ".json": "json"}
     urls: dict[str, str] = {}
     if not files:
-        settings = config.load(config_path)
+        settings = common.reading(config_path, "site.public_url", "server.host", "server.port")
         out = os.path.abspath(settings.feeds.path)
         names = sorted(name for name in catalog.list_own(out) if name.endswith((*formats, ".opml")))
         urls = {os.path.join(out, name): f"{settings.site.public_url}/{name}" for name in names}
         files = tuple(urls)
     unknown = [path for path in files if os.path.splitext(path)[1] not in (*formats, ".opml")]
     if unknown:
-        raise click.UsageError(f"{unknown[0]}: the name does not end in {', '.join(formats)} or .opml")
+        raise click.ClickException(f"{unknown[0]}: the name does not end in {', '.join(formats)} or .opml")
     count, now = 0, int(time.time())
     for path in files:
-        with open(path, "rb") as file:
-            data = file.read()
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except OSError as error:
+            raise click.ClickException(f"{path}: {errors.in_words(error)}") from error
         fmt, url = formats.get(os.path.splitext(path)[1]), urls.get(path, "")
         for finding in linter.lint(data, fmt, self_url=url, now=now) if fmt else linter.lint_opml(data, now=now):
             count += 1
@@ -184,11 +197,10 @@ def lint(config_path: str, files: tuple[str, ...], as_json: bool) -> None:
 @click.pass_obj
 def status(config_path: str, as_json: bool, all_feeds: bool) -> None:
     """Say what is published, what is wrong, and what changed last."""
-    from feedd import config
     from feedd.cli import report
     from feedd.store.sqlite import errors_in_words
 
-    settings = config.load(config_path)
+    settings = common.reading(config_path)
     with errors_in_words():
         found = report.status(settings)
     if as_json:
@@ -205,18 +217,29 @@ def check_config(config_path: str) -> None:
     """Check config.toml, and say everything that is wrong at once."""
     from feedd import config
 
-    settings = config.load(config_path)
+    settings, lines = config.load(config_path), config.lines_of(config_path)
     for key, what in config.warnings(settings):
-        click.echo(f"{config_path}: {key}: {what} (a hint, not an error)")
+        click.echo(errors.located(config_path, lines.get(key, 0), key, f"{what} (a hint, not an error)"))
     click.echo(f"{config_path}: good")
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False))
+@click.argument("folder", metavar="DIR", type=click.Path())
 def init(folder: str) -> None:
-    """Look at the articles below DIR, and write a commented config.toml there."""
-    from feedd import initialise
+    """Write a commented config.toml for the articles below DIR.
 
-    click.echo(initialise.describe(findings := initialise.inspect(folder)))
+    Looks at them, and says what it found.
+    """
+    from feedd import files, initialise
+
+    try:
+        findings = initialise.inspect(folder)
+    except files.RootGoneError as error:
+        todo = f"name the folder that your articles are in, or make it: mkdir -p {folder}/articles"
+        raise click.ClickException(f"{folder}: {error.reason}; {todo}") from error
+    click.echo(initialise.describe(findings))
     path = initialise.write_config(folder, findings)
+    if not findings.articles and not findings.problems:
+        place, kinds = os.path.join(folder, findings.articles_path), ", ".join(files.ARTICLE_SUFFIXES)
+        click.echo(f"{place} is made: put articles into it, each a file ({kinds}).")
     click.echo(f"{path} is written; next: feedd --config {path} run")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from feedd import config, site
+from feedd.service.running import is_running
 from feedd.store import open_store
 
 
@@ -28,7 +28,7 @@ def status(settings: config.Config) -> dict[str, Any]:
             for feed in state.list_feeds() if feed.id in live
         ]
         return {
-            "running": is_locked(folder),
+            "running": is_running(folder),
             "articles": os.path.abspath(settings.articles.path), "output": os.path.abspath(settings.feeds.path),
             "counts": state.count(), "waiting": state.count_dirty(),
             "problems": [
@@ -67,18 +67,3 @@ def show(found: dict[str, Any], *, all_feeds: bool) -> None:
 
 def _time(seconds: int | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds is not None else None
-
-
-def is_locked(folder: str) -> bool:
-    """Whether some feedd works on the state now."""
-    try:
-        lock = os.open(os.path.join(folder, "lock"), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(lock)

@@ -39,7 +39,7 @@ def _config_path(context: click.Context, usual: str) -> str:
 
 @click.group("service")
 def service_group() -> None:
-    """Run feedd as a service of systemd: install, uninstall, status."""
+    """Run feedd as a service of systemd."""
 
 
 @service_group.command()
@@ -52,7 +52,10 @@ def service_group() -> None:
 def install(
     context: click.Context, of_user: bool, run_as: str, articles: str, no_start: bool, only_print: bool
 ) -> None:
-    """Install, enable and start feedd as a service; once more brings it up to date."""
+    """Install, enable and start feedd as a service.
+
+    Once more brings it up to date.
+    """
     from feedd import config
     from feedd.service import install as services
     from feedd.service import unit
@@ -63,16 +66,16 @@ def install(
     path = _config_path(context, where.config)
     is_new = path == where.config and not os.path.exists(path)
     if articles and not is_new:
-        raise click.UsageError(f"{path} is there already and says where the articles are")
+        raise click.ClickException(f"{path}: is there already; set articles.path in it instead of --articles")
     with _in_words():
         if only_print:
-            settings = services.planned(where, articles) if is_new else config.load(path)
+            settings = services.planned(where, articles) if is_new else config.load(path, secrets=())
             click.echo(unit.text(services.service_of(settings, path, user=user)), nl=False)
             return
         services.check_machine(user=of_user, uid=os.geteuid(), run=services.call)
         if is_new:
             click.echo(f"{services.write_config(where, articles)} is written.")
-        service = services.service_of(config.load(path), path, user=user)
+        service = services.service_of(config.load(path, secrets=()), path, user=user)
         for line in services.install(service, where, run=services.call, start=not no_start):
             click.echo(line)
 
@@ -80,7 +83,10 @@ def install(
 @service_group.command()
 @_for_user
 def uninstall(of_user: bool) -> None:
-    """Stop the service and take its unit away; articles, feeds and state stay."""
+    """Stop the service and take its unit away.
+
+    Articles, feeds and state stay.
+    """
     from feedd.service import install as services
 
     where = places.of_user(os.environ) if of_user else places.of_system()
@@ -93,7 +99,10 @@ def uninstall(of_user: bool) -> None:
 @service_group.command()
 @_for_user
 def status(of_user: bool) -> None:
-    """Say how the service is, and what to do; exit code 1 if it does not run."""
+    """Say how the service is, and what to do.
+
+    Exits with 1 if it does not run.
+    """
     from feedd.service import install as services
 
     with _in_words():
@@ -109,7 +118,10 @@ def status(of_user: bool) -> None:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print what makes SHELL complete feedd's commands: for bash, `eval "$(feedd completion bash)"`."""
+    """Print what makes a shell complete feedd's commands.
+
+    For bash: `eval "$(feedd completion bash)"`.
+    """
     from click.shell_completion import get_completion_class
 
     complete = get_completion_class(shell)

@@ -18,6 +18,7 @@ from structlog.typing import FilteringBoundLogger
 
 from feedd import bulk, config, errors, logs, meters, pulse, schedule, watch
 from feedd.daemon import alarm, checks, opening, push, reload, supervisor, work
+from feedd.service import running
 from feedd.web import assembly, front
 
 _STOP = {signal.SIGTERM, signal.SIGINT}
@@ -64,7 +65,10 @@ def run(settings: config.Config, config_path: str, log: FilteringBoundLogger) ->
             web = _bound(settings, plan, assembly.Process(
                 ready.is_set, lambda: watcher.mode, lambda: loop.removed, pushed.before, lambda: reloads.status,
                 counted, watcher.waiting,
-                front.Probes(counted.health.troubles, lambda: beats.silent(time.monotonic())),
+                front.Probes(
+                    counted.health.troubles, lambda: beats.silent(time.monotonic()),
+                    running.identity(plan.state_folder),
+                ),
                 partial(beats.beat, supervisor.SERVING),
             ))
             web.server.start()
