@@ -198,6 +198,8 @@ def _quoted(text: str) -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, list | tuple | set | frozenset) and all(isinstance(item, str | int) for item in value):
+        return ",".join(map(_shown, value)) or "none"
     if isinstance(value, Mapping | list | tuple | set | frozenset):
         return json.dumps(_plain(value, 0), ensure_ascii=False)
     return json.dumps(value) if value is None or isinstance(value, bool) else _text(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.server
 import json
 import os
 import signal
@@ -12,7 +11,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -26,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from newsroom import Newsroom, article
 from processes import environment, until
+from receiver import Receiver, Reply, hangs, hangs_up, says
 
 from feedd import connect, errors, retry, silence, troubles
 from feedd.alerts import Alerts, Command, Limits, Sender, Webhook, message, service
@@ -42,7 +41,7 @@ DAY, HOUR = 86_400, 3_600
 NOW = 1_700_000_000
 SENDER = Sender("Example News", "https://feeds.example")
 QUICK = retry.Policy(first_s=0.01, longest_s=0.05)
-Reply = Callable[["Handler"], None]
+OK = says(200, b"ok")
 
 
 def trouble(key: str = "articles:a.md", kind: troubles.Kind = "articles", text: str = "a.md cannot be read") -> Trouble:
@@ -55,74 +54,23 @@ BODY = message.encode(SENDER, [trouble()], [], message_id="1", now=NOW)
 # --- a receiver -------------------------------------------------------------------------------------------------------
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Notes what it is told, then does what its receiver has written down for it."""
+class Phone(Receiver):
+    """Takes alerts; `replies` as given, then `usual`."""
 
-    protocol_version = "HTTP/1.1"
-
-    @property
-    def receiver(self) -> Receiver:
-        assert isinstance(self.server, Receiver)
-        return self.server
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        receiver = self.receiver
-        with receiver.lock:
-            reply = receiver.replies.pop(0) if receiver.replies else receiver.usual
-            receiver.heads.append({"path": self.path, **{k.lower(): v for k, v in self.headers.items()}})
-            receiver.told.append(body)
-        with contextlib.suppress(ConnectionError):
-            reply(self)
-
-    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-
-def says(status: int, body: bytes = b"", **headers: str) -> Reply:
-    return lambda handler: handler.answer(status, body, **headers)
-
-
-def hangs(handler: Handler) -> None:
-    handler.receiver.released.wait(20)
-    handler.close_connection = True
-
-
-def hangs_up(handler: Handler) -> None:
-    handler.close_connection = True
-
-
-class Receiver(http.server.ThreadingHTTPServer):
-    """Answers by `replies`, one each, and then as `usual`."""
-
-    daemon_threads = True
-
-    def __init__(self, *replies: Reply, usual: Reply = says(200, b"ok")) -> None:  # noqa: B008
-        self.replies, self.usual, self.lock, self.released = list(replies), usual, threading.Lock(), threading.Event()
-        self.told, self.heads = list[dict[str, Any]](), list[dict[str, str]]()
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, *replies: Reply, usual: Reply = OK) -> None:
+        super().__init__(*replies, usual=usual)
         self.url = f"http://127.0.0.1:{self.server_port}/services/T0/secret"
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
-    def __exit__(self, *_: object) -> None:
-        self.released.set()
-        self.shutdown()
-        self.server_close()
+    def read(self, body: bytes) -> Any:
+        """JSON."""
+        return json.loads(body)
 
     def texts(self) -> list[str]:
         with self.lock:
             return [str(body["text"]) for body in self.told]
 
 
-def webhook(receiver: Receiver, *, timeout_s: float = 5.0) -> Webhook:
+def webhook(receiver: Phone, *, timeout_s: float = 5.0) -> Webhook:
     return Webhook(receiver.url, {"Authorization": "Bearer hush"}, "feedd/test", timeout_s=timeout_s)
 
 
@@ -135,7 +83,7 @@ def tell(way: Webhook | Command, body: bytes = BODY) -> tuple[str, str]:
 
 
 def test_a_webhook_gets_the_message_as_json() -> None:
-    with Receiver() as receiver:
+    with Phone() as receiver:
         assert tell(webhook(receiver)) == ("", "ok")
         assert receiver.told == [json.loads(BODY)]
         head = receiver.heads[0]
@@ -153,7 +101,7 @@ def test_a_webhook_gets_the_message_as_json() -> None:
     (hangs_up, "it closed the connection without an answer", ""),
 ])
 def test_only_2xx_means_that_it_was_taken(reply: Reply, error: str, said: str) -> None:
-    with Receiver(usual=reply) as receiver:
+    with Phone(usual=reply) as receiver:
         assert tell(webhook(receiver, timeout_s=0.2 if reply is hangs else 5.0)) == (error, said)
         assert len(receiver.told) == 1
 
@@ -172,7 +120,7 @@ def test_a_host_that_nobody_knows_is_said(monkeypatch: pytest.MonkeyPatch) -> No
     ("ftp://127.0.0.1/secret", "the request failed (NonHttpUrlClientError)"),
 ])
 def test_an_error_never_shows_the_url(url: str, error: str) -> None:
-    with Receiver() as receiver:
+    with Phone() as receiver:
         way = Webhook(url.format(port=receiver.server_port), {}, "feedd/test", timeout_s=5.0)
         got = tell(way)[0]
         assert "secret" not in got and way.place == "127.0.0.1"
@@ -609,7 +557,7 @@ def waiting(folder: Path) -> list[Notice]:
         book.close()
 
 
-def is_told(receiver: Receiver, count: int) -> bool:
+def is_told(receiver: Phone, count: int) -> bool:
     return len(receiver.texts()) == count
 
 
@@ -623,7 +571,7 @@ def stages(folder: Path) -> dict[str, str]:
 
 def test_a_trouble_is_told_once_and_its_end_once(tmp_path: Path) -> None:
     eyes = Eyes(trouble())
-    with Receiver() as receiver, alerting(
+    with Phone() as receiver, alerting(
         tmp_path, eyes, webhook(receiver), policy=troubles.Policy(calm_s=0)
     ) as alerts:
         for _ in range(5):
@@ -645,7 +593,7 @@ def test_a_trouble_is_told_once_and_its_end_once(tmp_path: Path) -> None:
 
 
 def test_a_receiver_that_fails_is_told_until_it_understands_and_no_longer(tmp_path: Path) -> None:
-    with Receiver(says(500), hangs_up, says(302, Location="/"), hangs, says(503)) as receiver:
+    with Phone(says(500), hangs_up, says(302, Location="/"), hangs, says(503)) as receiver:
         with alerting(tmp_path, Eyes(trouble()), webhook(receiver, timeout_s=0.3)) as alerts:
             alerts.look()
             until(lambda: len(receiver.texts()) == 6, "it is tried until it is taken")
@@ -666,7 +614,7 @@ def test_what_was_not_taken_is_told_by_the_next_start_in_order(tmp_path: Path) -
         alerts.look()
         until(lambda: len(waiting(tmp_path)) == 2, "another comes")
     assert waiting(tmp_path)[0].error == "it cannot be reached: connection refused"
-    with Receiver() as receiver, alerting(tmp_path, eyes, webhook(receiver)):
+    with Phone() as receiver, alerting(tmp_path, eyes, webhook(receiver)):
         until(lambda: len(receiver.texts()) == 2, "both are told")
         assert ["a.md" in receiver.texts()[0], "b.md" in receiver.texts()[1]] == [True, True]
 
@@ -674,7 +622,7 @@ def test_what_was_not_taken_is_told_by_the_next_start_in_order(tmp_path: Path) -
 def test_each_way_is_told_whatever_the_others_do(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = Command([script(tmp_path, f"cat >> {out}")])
-    with Receiver(usual=hangs) as receiver:
+    with Phone(usual=hangs) as receiver:
         with alerting(tmp_path, Eyes(trouble()), webhook(receiver), command) as alerts:
             alerts.look()
             until(lambda: out.exists() and [x.way for x in waiting(tmp_path)] == ["webhook"], "one has taken it")
@@ -685,7 +633,7 @@ def test_each_way_is_told_whatever_the_others_do(tmp_path: Path) -> None:
 
 
 def test_what_nobody_takes_for_long_is_given_up(tmp_path: Path) -> None:
-    with Receiver(usual=says(500)) as receiver, alerting(
+    with Phone(usual=says(500)) as receiver, alerting(
         tmp_path, Eyes(trouble()), webhook(receiver), retries=retry.Policy(0.01, 0.02, give_up_s=0.3)
     ) as alerts:
         alerts.look()
@@ -696,13 +644,13 @@ def test_a_clock_that_is_set_back_delays_no_delivery(tmp_path: Path) -> None:
     book = open_told(str(tmp_path))
     book.apply(notices=[Notice(1, "webhook", NOW, BODY, 3, int(time.time()) + DAY)])
     book.close()
-    with Receiver() as receiver, alerting(tmp_path, Eyes(), webhook(receiver)):
+    with Phone() as receiver, alerting(tmp_path, Eyes(), webhook(receiver)):
         until(receiver.texts, "it is told")
 
 
 def test_where_nothing_can_be_noted_it_is_told_all_the_same_and_noted_later(tmp_path: Path) -> None:
     folder, eyes = tmp_path / "state", Eyes(trouble())
-    with Receiver() as receiver, alerting(folder, eyes, webhook(receiver)) as alerts:
+    with Phone() as receiver, alerting(folder, eyes, webhook(receiver)) as alerts:
         for n in range(1, 4):
             alerts.look()
             until(partial(is_told, receiver, n), "it is told")
@@ -719,7 +667,7 @@ def test_where_nothing_can_be_noted_it_is_told_all_the_same_and_noted_later(tmp_
 
 def test_a_torn_database_holds_nothing_up(tmp_path: Path) -> None:
     (tmp_path / told.NAME).write_bytes(b"torn" * 1_000)
-    with Receiver() as receiver, alerting(tmp_path, Eyes(trouble()), webhook(receiver)) as alerts:
+    with Phone() as receiver, alerting(tmp_path, Eyes(trouble()), webhook(receiver)) as alerts:
         alerts.look()
         until(receiver.texts, "it is told")
 
@@ -774,7 +722,7 @@ with alerting(folder, Eyes(trouble()), Dying(url, {}, "feedd/test")) as alerts:
 def test_a_kill_loses_no_message_and_repeats_none_whose_taking_was_noted(
     tmp_path: Path, when: str, before: int, after: int
 ) -> None:
-    with Receiver() as receiver:
+    with Phone() as receiver:
         command = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(tmp_path), receiver.url, when]
         done = subprocess.run(command, env=environment(), timeout=60, check=False, capture_output=True)
         assert (done.returncode, len(receiver.texts())) == (-signal.SIGKILL, before), done.stderr

@@ -10,7 +10,8 @@ import pytest
 import structlog
 from newsroom import article
 from processes import Site, until
-from test_alerts import Receiver, hangs, says, stages, waiting
+from receiver import hangs, says
+from test_alerts import Phone, stages, waiting
 
 from feedd import config, errors, schedule
 from feedd.daemon import alarm, opening
@@ -33,7 +34,7 @@ def test_a_broken_article_is_told_of_once_even_through_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TELL_TOKEN", "Bearer hush-hush")
-    with Receiver() as receiver:
+    with Phone() as receiver:
         site = Site(tmp_path, alerts={
             **QUICK, "webhook": receiver.url, "headers": ["Authorization: $TELL_TOKEN"],
         })
@@ -70,7 +71,7 @@ def test_that_nothing_can_be_published_is_told_and_seen_to_end(tmp_path: Path) -
 
 
 def test_a_receiver_that_hangs_holds_up_neither_publishing_nor_a_stop(tmp_path: Path) -> None:
-    with Receiver(usual=hangs) as receiver:
+    with Phone(usual=hangs) as receiver:
         site = Site(tmp_path, alerts={**QUICK, "webhook": receiver.url})
         site.put("bad.md", BAD)
         with site.running() as feedd:
@@ -83,7 +84,7 @@ def test_a_receiver_that_hangs_holds_up_neither_publishing_nor_a_stop(tmp_path: 
 
 def test_another_configuration_takes_over_what_is_open(tmp_path: Path) -> None:
     faults = ["The output cannot be written: no space left on device."]
-    with Receiver() as first, Receiver() as second:
+    with Phone() as first, Phone() as second:
         site = Site(tmp_path, alerts={**QUICK, "webhook": first.url})
         open_store(str(site.state)).close()
         settings = config.load(site.config)
@@ -118,7 +119,7 @@ def test_another_configuration_takes_over_what_is_open(tmp_path: Path) -> None:
 
 
 def test_the_ways_can_be_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Receiver(says(200, b"ok"), says(403, b"invalid_token")) as receiver:
+    with Phone(says(200, b"ok"), says(403, b"invalid_token")) as receiver:
         monkeypatch.setenv("TELL_URL", receiver.url)
         site = Site(tmp_path, alerts={"webhook": "$TELL_URL", "command": ["/bin/sh", "-c", "cat; exit 1"]})
         done = site.command("alerts", "test")
@@ -141,7 +142,7 @@ def test_what_is_wrong_with_the_configuration_is_said_without_the_secret(
     site = Site(tmp_path, alerts={"webhook": "https://u:hush@hooks.example/hush", "command": []})
     done = site.command("check-config")
     assert done.returncode == 2 and "hush" not in done.stdout + done.stderr
-    assert "alerts.webhook: the value, which is kept out of messages, is not allowed; allowed: " in done.stderr
+    assert "[alerts] webhook: the value, which is kept out of messages, is not allowed; allowed: " in done.stderr
     monkeypatch.setenv("TELL_URL", "hush")
     for variable, trouble in (("$TELL_URL", "what the environment has there cannot be one"), ("$NONE", "has none")):
         site.configure(alerts={"webhook": variable})

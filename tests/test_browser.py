@@ -195,6 +195,38 @@ def test_all_of_it_works_without_script(stand: Stand) -> None:
         assert page.get_by_role("button").count() == 0
 
 
+def test_who_asks_for_what_is_not_there_is_shown_the_way_to_the_search_box(stand: Stand) -> None:
+    with stand.opened("") as shown:
+        page = shown.page
+        for path, status, root in (("topics/none.html", 404, "../"), ("-/none", 404, "../"), ("none", 404, "")):
+            answer = page.goto(stand.root + path)
+            assert answer is not None and answer.status == status
+            assert texts(page, "h1") == ["404 Not Found"]
+            assert page.locator("link[rel=stylesheet]").get_attribute("href") == f"{root}feedd.css"
+            assert page.evaluate("() => document.styleSheets[0].cssRules.length") > 50
+            assert (shown.overflow(), shown.violations()) == (0, [])
+        page.get_by_role("link", name="Find a feed").click()
+        page.wait_for_url("**/index.html#search")
+        page.keyboard.type("c++")
+        assert names(page) == ["C++"]
+        assert {noise.rpartition(": ")[2] for noise in shown.noise if not noise.startswith("error: ")} == {"404"}
+        shown.noise.clear()
+
+
+def test_an_entry_from_right_to_left_is_so_altogether(stand: Stand) -> None:
+    stand.site.put("rtl.md", article("שלום עולם", excerpt="זהו תקציר.", topics=["שלום"], provider={"name": "עיתון"}))
+    until(lambda: "שלום עולם" in stand.site.titles(), "it is published")
+    with stand.opened("all.html") as shown:
+        entry = shown.page.locator(".entry", has_text="שלום עולם")
+        edges = entry.locator("> :not(figure)").evaluate_all(
+            "found => found.map(x => { const range = document.createRange(); range.selectNodeContents(x);"
+            " return Math.round(x.parentNode.getBoundingClientRect().right - range.getBoundingClientRect().right); })"
+        )
+        assert len(edges) > 3 and max(edges) < 16  # all end at its right edge, topics but for their rim
+    stand.site.articles.joinpath("rtl.md").unlink()
+    until(lambda: "שלום עולם" not in stand.site.titles(), "it is gone")
+
+
 def test_the_status_page_shows_what_is_wrong(stand: Stand) -> None:
     with stand.opened("-/") as shown:
         assert any(BROKEN in row and "2:9" in row for row in texts(shown.page, "#problems tbody tr"))

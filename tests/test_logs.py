@@ -75,6 +75,10 @@ def test_an_event_without_pairs_ends_with_the_event() -> None:
         ("caf\udce9.md", r'"caf\udce9.md"'),
         (None, "null"),
         (2.5, "2.5"),
+        (["site.title", "feeds.limit"], "site.title,feeds.limit"),
+        (("feeds.topic.Open Source", "x"), '"feeds.topic.Open Source,x"'),
+        ((True, 2), "true,2"),
+        ([], "none"),
         (["a b", 1, {"k": None}], r'"[\"a b\", 1, {\"k\": null}]"'),
         (OSError(28, "No space left on device"), '"OSError: [Errno 28] No space left on device"'),
     ],
@@ -96,9 +100,10 @@ def test_what_is_below_the_level_is_not_written() -> None:
 
 def test_json_has_one_object_a_line_with_time_level_and_event_first() -> None:
     stream = machine()
-    structlog.get_logger().info("feed written", feed="é", size=3)
+    structlog.get_logger().info("feed written", feed="é", size=3, keys=("a", "b"))
     found = json.loads(stream.getvalue())
-    assert list(found) == ["timestamp", "level", "event", "feed", "size"]
+    assert list(found) == ["timestamp", "level", "event", "feed", "size", "keys"]
+    assert found["keys"] == ["a", "b"]  # a list, no text that holds one
     assert re.fullmatch(STAMP, found["timestamp"])
     assert (found["level"], found["feed"], found["size"]) == ("info", "é", 3)
 

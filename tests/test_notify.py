@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import ipaddress
 import os
 import signal
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from email.utils import formatdate
 from pathlib import Path
 from random import Random
@@ -22,6 +21,7 @@ from urllib.parse import parse_qsl
 import pytest
 import structlog
 from processes import environment, until
+from receiver import Handler, Receiver, Reply, says, sends, waits
 
 from feedd import connect, guard, notify, retry
 from feedd.store import Store, Topic, open_store
@@ -29,86 +29,20 @@ from feedd.store.sqlite import set_aside
 
 NOW = 1_700_000_000
 LOOPBACK: tuple[guard.Network, ...] = (ipaddress.ip_network("127.0.0.0/8"),)
-Reply = Callable[["Handler"], None]
 
 
 # --- a hub ------------------------------------------------------------------------------------------------------------
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Notes what it is told, then does what its hub has written down for it."""
-
-    protocol_version = "HTTP/1.1"
-
-    @property
-    def hub(self) -> Hub:
-        assert isinstance(self.server, Hub)
-        return self.server
-
-    def do_POST(self) -> None:
-        hub = self.hub
-        form = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode(), strict_parsing=True))
-        with hub.lock:
-            hub.heads.append({name.lower(): value for name, value in self.headers.items()})
-            hub.told.append(form)
-            reply = hub.replies.pop(0) if hub.replies else hub.usual
-            hub.busy += 1
-            hub.most = max(hub.most, hub.busy)
-        with contextlib.suppress(ConnectionError):
-            reply(self)
-        with hub.lock:
-            hub.busy -= 1
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
-
-
-def says(status: int, body: bytes = b"", **headers: str) -> Reply:
-    """An answer; underscores in names of headers are hyphens."""
-
-    def reply(handler: Handler) -> None:
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name.replace("_", "-"), value)
-        if status != 204:
-            handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return reply
-
-
-def sends(data: bytes) -> Reply:
-    """Bytes that need be no answer at all, and the end of the connection."""
-
-    def reply(handler: Handler) -> None:
-        handler.wfile.write(data)
-        handler.close_connection = True
-
-    return reply
-
-
-class Hub(http.server.ThreadingHTTPServer):
-    """`replies` come first, in their order, then `usual` for ever."""
-
-    daemon_threads = True
-    request_queue_size = 64
+class Hub(Receiver):
+    """Understands by default."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.lock = threading.Lock()
-        self.told: list[dict[str, str]] = []
-        self.heads: list[dict[str, str]] = []
-        self.replies: list[Reply] = []
-        self.usual: Reply = says(204)
-        self.busy = self.most = 0
-        self.released = threading.Event()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))
-        self._thread.start()
+        super().__init__(usual=says(204))
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/hub?key=a%20b"
+        return f"http://127.0.0.1:{self.server_port}/hub?key=a%20b"
 
     @property
     def topics(self) -> list[str]:
@@ -116,24 +50,9 @@ class Hub(http.server.ThreadingHTTPServer):
         with self.lock:
             return [form["hub.url"].rpartition("/")[2] for form in self.told]
 
-    def waits(self, then: Reply) -> Reply:
-        """Answers only when `released` is set."""
-
-        def reply(handler: Handler) -> None:
-            self.released.wait(20)
-            then(handler)
-
-        return reply
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Who was told may break off."""
-
-    def close(self) -> None:
-        """Answers no more."""
-        self.released.set()
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
+    def read(self, body: bytes) -> dict[str, str]:
+        """A form."""
+        return dict(parse_qsl(body.decode(), strict_parsing=True))
 
 
 # --- feedd ------------------------------------------------------------------------------------------------------------
@@ -264,7 +183,7 @@ def test_what_is_left_from_before_is_told_at_the_start(office: Office, hub: Hub)
 
 
 def test_changes_that_come_while_a_hub_is_slow_are_told_together(office: Office, hub: Hub) -> None:
-    hub.replies = [hub.waits(says(202))]
+    hub.replies = [waits(says(202))]
     office.start()
     office.change("all.atom")
     until(lambda: hub.topics, "the first")
@@ -277,7 +196,7 @@ def test_changes_that_come_while_a_hub_is_slow_are_told_together(office: Office,
 
 def test_every_hub_is_told_and_a_slow_one_holds_up_no_other(tmp_path: Path, hub: Hub) -> None:
     with contextlib.closing(Hub()) as slow:
-        slow.usual = slow.waits(says(204))
+        slow.usual = waits(says(204))
         office = Office(tmp_path, slow.url, hub.url)
         office.start()
         names = [f"{number}.atom" for number in range(30)]
@@ -366,7 +285,7 @@ def test_a_redirect_is_not_followed(office: Office, hub: Hub) -> None:
 
 
 def test_a_hub_that_does_not_answer_in_time_is_told_again(office: Office, hub: Hub) -> None:
-    hub.replies = [hub.waits(says(204))]
+    hub.replies = [waits(says(204))]
     office.start(timeout_s=0.1)
     office.change("all.atom")
     assert office.failed() == "no answer within 0.1 s"
@@ -469,7 +388,7 @@ def test_a_dead_hub_is_tried_by_one_topic_at_a_time_and_told_all_as_soon_as_it_l
 
 def test_one_topic_that_a_hub_will_not_have_holds_up_no_other(office: Office, hub: Hub) -> None:
     def choosy(handler: Handler) -> None:
-        says(404 if handler.hub.told[-1]["hub.url"].endswith("bad.atom") else 204)(handler)
+        says(404 if handler.receiver.told[-1]["hub.url"].endswith("bad.atom") else 204)(handler)
 
     hub.usual = choosy
     office.start()
@@ -524,7 +443,7 @@ def test_a_stop_waits_neither_for_hubs_nor_for_name_servers_nor_for_the_state(of
         answered.wait(20)
         return ()
 
-    hub.replies = [hub.waits(says(204)), says(204)]
+    hub.replies = [waits(says(204)), says(204)]
     office.hubs = (hub.url, "http://slow.example/")
     office.start(lookup=slow)
     office.change("all.atom", "more.atom")
@@ -548,7 +467,7 @@ def test_who_publishes_never_waits_and_what_was_told_is_noted_when_it_can_be(off
     office.later(0)
     until(lambda: hub.topics, "told")
     office.waiting(0)
-    hub.replies = [hub.waits(says(204))]
+    hub.replies = [waits(says(204))]
     office.change("b.atom")
     until(lambda: len(hub.topics) == 2, "told")
     with office.store.transaction():

@@ -403,6 +403,14 @@ def test_an_index_of_nothing_says_so() -> None:
     page = tree(pages.index_page(SETTINGS, []))
     assert "There are no feeds yet." in words(page.find(".//main"))
     assert page.find(".//nav") is None
+    assert "To subscribe" not in words(page.find(".//header"))
+
+
+def test_the_head_of_the_index_counts_in_words_and_runs_as_its_texts_do() -> None:
+    assert "give the reader the address of the feed below." in words(tree(pages.index_page(SETTINGS, CARDS[:1])))
+    head = tree(pages.index_page(SETTINGS, CARDS)).find(".//header")
+    assert "give the reader the address of any of these 7 feeds." in words(head)
+    assert [each.get("dir") for each in head.xpath("./h1 | ./p[@class='lead']")] == ["auto"] * 2
 
 
 def test_feeds_that_are_elsewhere_are_linked_there() -> None:

@@ -69,6 +69,12 @@ def hang_up(feedd: Daemon, event: str = "configuration applied", **fields: objec
     return said
 
 
+def change(feedd: Daemon, /, *more: str, **tables: Mapping[str, Any]) -> None:
+    """Another config.toml, and SIGHUP; returns when it is applied."""
+    configure(feedd.site, *more, **tables)
+    hang_up(feedd)
+
+
 def status(feedd: Daemon) -> dict[str, Any]:
     """What the status says of the configuration."""
     code, _, body = feedd.get("/-/status.json")
@@ -107,6 +113,7 @@ def test_another_title_of_one_feed_rewrites_that_feed_and_the_list_of_feeds(tmp_
         assert [line["feed"] for line in feedd.find("feed written", said)] == ["topics/ai"]
         assert feedd.find("feed written", said)[0]["cause"] == "configuration"
         assert not feedd.find("scanning", said)
+        assert len([line for line in feedd.lines[said:] if line["event"].startswith("configuration")]) == 1
         differing = {name for name, stamp in stamps(site).items() if before[name] != stamp}
         assert {name.partition(".")[0] for name in differing} == {"topics/ai", "feeds", "index"}
         site.check()
@@ -117,8 +124,7 @@ def test_a_limit_of_one_topic_concerns_that_topic(tmp_path: Path) -> None:
     with site.running() as feedd:
         settle(site)
         said = len(feedd.lines)
-        configure(site, topic("Tides", limit=2))
-        hang_up(feedd)
+        change(feedd, topic("Tides", limit=2))
         until(lambda: len(site.items("topics/tides")) == 2, "a shorter feed")
         settle(site)
         written = {line["feed"] for line in feedd.find("feed written", said)}
@@ -131,25 +137,21 @@ def test_custom_feeds_come_change_and_go_without_a_file_being_read(tmp_path: Pat
     with site.running() as feedd:
         settle(site)
         said = len(feedd.lines)
-        configure(site, custom("good", min_quality=90))
-        hang_up(feedd)
+        change(feedd, custom("good", min_quality=90))
         site.shows("Story 9", "Story 10", "Story 11", feed="feeds/good")
         until(lambda: b"/feeds/good.atom" in feedd.get("/feeds.opml")[2], "it is listed")
-        configure(site, custom("good", min_quality=100))
-        hang_up(feedd)
+        change(feedd, custom("good", min_quality=100))
         site.shows("Story 10", "Story 11", feed="feeds/good")
         settle(site)
         assert {line["feed"] for line in feedd.find("feed written", said)} == {"feeds/good"}
         site.check()
-        configure(site)
-        hang_up(feedd)
+        change(feedd)
         until(lambda: feedd.get("/feeds/good.atom")[0] == 410, "it is gone")
         until(lambda: b"feeds/good" not in (site.out / "feeds.opml").read_bytes(), "it is listed no more")
         assert not feedd.find("scanning", said)
         settle(site)
         site.check()
-        configure(site, custom("good", topics=["AI"]))
-        hang_up(feedd)
+        change(feedd, custom("good", topics=["AI"]))
         site.shows(*(f"Story {number}" for number in (0, 3, 6, 9)), feed="feeds/good")
 
 
@@ -159,17 +161,14 @@ def test_the_sites_title_touches_every_feed_and_formats_come_and_go(tmp_path: Pa
         settle(site)
         said = len(feedd.lines)
         feeds = {path.with_suffix("") for path in site.out.rglob("*.atom") if "archives" not in path.parts}
-        configure(site, site={"title": "Other News"})
-        hang_up(feedd)
+        change(feedd, site={"title": "Other News"})
         settled = {str(path.relative_to(site.out)) for path in feeds}
         until(lambda: settled <= {line["feed"] for line in feedd.find("feed written", said)}, "every feed is written")
-        configure(site, feeds={"formats": ["atom"], "compress": []})
-        hang_up(feedd)
+        change(feedd, feeds={"formats": ["atom"], "compress": []})
         until(lambda: not [*site.out.rglob("*.rss"), *site.out.rglob("*.json.gz"), *site.out.rglob("*.br")], "gone")
         settle(site)
         site.check()
-        configure(site)
-        hang_up(feedd)
+        change(feedd)
         until(lambda: (site.out / "topics/ai.rss.br").exists(), "they are back")
         settle(site)
         site.check()
@@ -181,8 +180,7 @@ def test_another_address_of_the_site_reads_the_articles_again(tmp_path: Path) ->
     with site.running() as feedd:
         settle(site)
         assert site.items()[0]["url"].startswith("https://news.example/")
-        configure(site, site={"url": "https://other.example", "tag_host": "news.example"})
-        hang_up(feedd)
+        change(feedd, site={"url": "https://other.example", "tag_host": "news.example"})
         until(lambda: site.items()[0]["url"].startswith("https://other.example/"), "the new address")
         settle(site)
         site.check()
@@ -349,12 +347,11 @@ def test_no_request_fails_while_the_configuration_changes_and_nothing_is_left_of
         def turn(number: int) -> None:
             own = {"title": f"Title {number}", "limit": 2 + number % 3}
             more = [custom(f"extra-{number % 2}", topics=["AI"])] if number % 3 else []
-            configure(
-                site, topic("AI", **own), *more, hub={"enabled": True, "lease_days": 1 + number % 5},
+            change(
+                feedd, topic("AI", **own), *more, hub={"enabled": True, "lease_days": 1 + number % 5},
                 server={"max_age_s": number, "full_fetches_per_hour": number * 100, "max_connections": 500 + number},
                 log={"level": "debug"},
             )
-            hang_up(feedd)
             until(lambda: f"Title {number}".encode() in (site.out / "topics/ai.atom").read_bytes(), "it is applied")
 
         def held() -> tuple[int, int]:
@@ -391,8 +388,7 @@ def test_readers_that_were_slowed_stay_slowed(tmp_path: Path) -> None:
     site = news(tmp_path, 3, server={"full_fetches_per_hour": 2})
     with site.running() as feedd:
         assert [feedd.get("/all.atom")[0] for _ in range(3)] == [200, 200, 429]
-        configure(site, server={"full_fetches_per_hour": 2, "token": SECRET, "redirects": ["old -> all"]})
-        hang_up(feedd)
+        change(feedd, server={"full_fetches_per_hour": 2, "token": SECRET, "redirects": ["old -> all"]})
         until(lambda: feedd.get("/old.atom")[0] == 301, "the redirect")
         assert feedd.get("/all.atom")[0] == 429
 
@@ -402,8 +398,7 @@ def test_the_log_and_the_hub_follow(tmp_path: Path) -> None:
     with site.running() as feedd:
         settle(site)
         assert feedd.get("/hub")[0] == 404
-        configure(site, hub={"enabled": True}, log={"level": "info"})
-        hang_up(feedd)
+        change(feedd, hub={"enabled": True}, log={"level": "info"})
         until(lambda: feedd.get("/hub")[0] == 405, "a hub")
         until(lambda: b'rel="hub"' in (site.out / "all.atom").read_bytes(), "feeds name it")
         configure(site, log={"level": "error"})
@@ -424,16 +419,14 @@ def test_a_run_of_link_checks_goes_on_and_the_next_are_as_configured(tmp_path: P
     site.put("linked.md", story("Linked", first, *(f"{first}?{number}" for number in range(3))))
     with site.running() as feedd:
         settle(site)
-        configure(site, links=links_table(farm, {"gap_ms": 400}))
-        hang_up(feedd)
+        change(feedd, links=links_table(farm, {"gap_ms": 400}))
         until_asked(farm, Counter(), [first], 1)
         configure(site, links=links_table(farm, {"gap_ms": 5, "every_minutes": 7}))
         hang_up(feedd, keys=["links.every_minutes", "links.gap_ms"])
         assert not feedd.find("links checked")
         assert feedd.wait("links checked")["checked"] == 4
         until(lambda: 'data-verdict="fresh"' in (site.out / "all.html").read_text(), "what was found is shown")
-        configure(site)
-        hang_up(feedd)
+        change(feedd)
         until(lambda: "data-verdict" not in (site.out / "all.html").read_text(), "it is shown no more")
         settle(site)
         site.check()

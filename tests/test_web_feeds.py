@@ -252,6 +252,10 @@ def test_moved_and_gone_are_asked_for_only_where_no_file_is(tmp_path: Path, make
     assert none(served, "/topics/unknown.atom")
     page = get(served, "/topics/gone.atom", BROWSER)
     assert header(page, "content-type") == "text/html; charset=utf-8" and b"<h1>410 Gone" in page.body
+    assert b'href="../index.html#search"' in page.body
+    assert (header(page, "vary"), header(page, "cache-control")) == ("Accept", "public, max-age=600")
+    refused = get(served, "/all.atom", BROWSER, method="POST")
+    assert b"<h1>405 Method Not Allowed" in refused.body and header(refused, "allow") == "GET, HEAD, OPTIONS"
 
 
 @pytest.mark.parametrize("path", [

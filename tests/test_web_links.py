@@ -148,7 +148,7 @@ def test_a_run_that_is_on_or_was_killed_has_no_end(tmp_path: Path) -> None:
     runs = look(app_of(room), "/-/links/runs.json").json["runs"]
     assert [(run["finished"], run["seconds"], run["verdicts"]) for run in runs[:2]] == [(None, None, {})] * 2
     text = look(app_of(room), "/-/links").body.decode()
-    assert text.count("not at its end") == 1 and text.count("broken off") == 1
+    assert text.count("not ended yet") == 1 and text.count("broken off") == 1
     links.close()
     room.close()
 

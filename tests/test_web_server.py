@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import os
+import re
 import socket
 import threading
 import time
@@ -252,7 +253,20 @@ def test_errors_are_html_for_browsers(client: Client) -> None:
     text = client.ask(b"GET /no HTTP/1.1\r\n" + HOST + b"\r\n")
     page = client.ask(b"GET /no HTTP/1.1\r\n" + HOST + b"Accept: text/html,*/*;q=0.5\r\n\r\n")
     assert text.headers["content-type"] == "text/plain; charset=utf-8" and text.body.startswith(b"404 Not Found")
+    assert text.body == b"404 Not Found. There is nothing here.\n"
     assert page.headers["content-type"] == "text/html; charset=utf-8" and b"<h1>404" in page.body
+    assert "style-src 'self'" in page.headers["content-security-policy"] and "cache-control" not in page.headers
+    for path, root in (
+        (b"/no", ""), (b"/topics/no.html", "../"), (b"/a/b/c/", "../../../"), (b"/" * 4000, "/"), (b"/%2f<b>", ""),
+    ):
+        page = client.ask(b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"Accept: text/html,*/*;q=0.5\r\n\r\n")
+        found = re.findall(rb'href="([^"]*)"', page.body)
+        assert [link.decode() for link in found] == [
+            f"{root}feedd.css", "data:,", f"{root}index.html", f"{root}index.html#search",
+        ], path  # fmt: skip
+        assert b"<b>" not in page.body
+    head = client.ask(b"HEAD /no HTTP/1.1\r\n" + HOST + b"Accept: text/html\r\n\r\n")
+    assert (head.status, head.body) == (404, b"") and int(head.headers["content-length"]) > 500
 
 
 def test_a_file_is_replaced_while_it_is_served(house: House) -> None:

@@ -100,12 +100,13 @@ def newsroom(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newsroom]:
 
 def app_of(
     newsroom: Newsroom, audience: Audience | None = None, *, token: str = "", loopback_only: bool = True,
-    own_hub: OwnHub | None = None,
+    own_hub: OwnHub | None = None, troubles: tuple[str, ...] = (),
 ) -> Starlette:
     """The app as a daemon makes it."""
     def about() -> About:
         return About(
-            "1.2.3", 4242, "inotify", True, newsroom.now - 90, str(newsroom.articles), str(newsroom.out), own_hub
+            "1.2.3", 4242, "inotify", True, newsroom.now - 90, str(newsroom.articles), str(newsroom.out), own_hub,
+            troubles=troubles,
         )
 
     return status_app(
@@ -261,6 +262,33 @@ def test_the_page_shows_all_of_it_and_no_script_or_style_of_its_own(newsroom: Ne
     assert "&lt;b&gt;&amp;&#39;.md" in text and "<b>" not in text.replace("<bdi>", "")
 
 
+def test_counts_read_as_sentences_and_feeds_by_their_names(tmp_path: Path) -> None:
+    room = Newsroom(tmp_path)
+    room.put("1.md", article("One"))
+    room.publish()
+    audience = Audience()
+    audience.saw("/all.atom", "Feedbin feed-id:13 - 2 subscribers", "192.0.2.3", 200, 10, 40, room.now)
+    text = get(app_of(room, audience), "/-/").body.decode()
+    assert "1 answered</dd>" in text and "of 1 file</dd>" in text and "0 archives, 0 waiting" in text
+    assert "<dd class=\"more\">30 B by compression; 10 B sent</dd>" in text
+    assert '<a href="../all.html"><bdi>Example News</bdi></a> <small>all</small>' in text
+    assert '<a href="../all.html"><bdi>all</bdi></a></th><td class="number">2</td>' in text
+    audience.saw("/no", "", "192.0.2.3", 404, 10, 0, room.now)
+    audience.saw("/all.atom", "", "192.0.2.3", 304, 0, 40, room.now)
+    text = get(app_of(room, audience), "/-/").body.decode()
+    assert "1 answered, 1 not modified or moved, 1 refused</dd>" in text and "1 answer without a body</dd>" in text
+    room.close()
+
+
+def test_what_keeps_feedd_from_its_work_comes_first(newsroom: Newsroom) -> None:
+    troubles = ("The output cannot be written: no space left on device.",)
+    app = app_of(newsroom, troubles=troubles)
+    assert get(app, "/-/status.json").json["troubles"] == list(troubles)
+    text = get(app, "/-/").body.decode()
+    assert "feedd 1.2.3 cannot do its work" in text
+    assert text.index(troubles[0]) < text.index("<nav")
+
+
 def test_a_feed_that_could_not_be_written_stands_out(tmp_path: Path) -> None:
     room = Newsroom(tmp_path)
     room.put("1.md", article("One"))
@@ -283,6 +311,7 @@ def test_a_state_of_nothing_gives_a_page_of_nothing(tmp_path: Path) -> None:
     app = app_of(room)
     text = get(app, "/-/").body.decode()
     Page(text)
+    assert "none since the start" in text and "of 0 files" in text
     assert "There are no feeds yet" in text and "None: every file can be used" in text
     assert lint(get(app, "/-/problems.atom").body, "atom", now=room.now) == []
     room.close()
@@ -608,6 +637,18 @@ def test_a_websocket_is_closed(app: Starlette) -> None:
 def test_what_is_not_there_is_404_in_the_words_of_its_kind(app: Starlette) -> None:
     assert get(app, "/-/nothing.json").json == {"error": "Not Found"} and get(app, "/-/nothing.json").status == 404
     assert get(app, "/-/status.json/").status == 404
+    html = [*LOCAL, (b"accept", b"text/html,*/*;q=0.8")]
+    page = get(app, "/-/nothing", headers=html)
+    assert (page.status, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert b"<p class=\"lead\">There is nothing here.</p>" in page.body and b'href="../index.html"' in page.body
+    assert b"of which link?" in get(app, "/-/links/show", headers=html).body
+    assert get(app, "/-/nothing").body == b"Not Found\n"
+
+
+def test_the_way_without_its_slash_leads_there(newsroom: Newsroom, app: Starlette) -> None:
+    answer = get(app, "/-")
+    assert (answer.status, answer.headers["location"]) == (301, "-/")  # relative: behind any prefix
+    assert get(app_of(newsroom), "/-", client=STRANGER).status == 404
 
 
 def test_a_state_that_cannot_be_read_is_said_to_be_so(newsroom: Newsroom, tmp_path: Path) -> None:

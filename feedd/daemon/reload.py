@@ -82,7 +82,8 @@ class Reloads:
             alarm.ways(new)
         except errors.ConfigError as error:
             for key, what in error.problems:
-                place = {"key": key} if key else {}
+                line = error.lines.get(key)
+                place = ({"key": key} if key else {}) | ({"line": line} if line else {})
                 self._log.error("configuration refused, the old one stays", **place, reason=what, path=self._path)
             said = tuple(f"{key}: {what}" if key else what for key, what in error.problems)
             self.status = replace(self.status, problems=said)

@@ -113,7 +113,7 @@ class Site:
         def about() -> overview.About:
             return overview.About(
                 __version__, os.getpid(), process.watch_mode(), process.is_ready(), self._started_at,
-                plan.source.root, plan.out, own_hub(plan), process.configuration(),
+                plan.source.root, plan.out, own_hub(plan), process.configuration(), tuple(process.probes.troubles()),
             )
 
         def open_state() -> store.Store:

@@ -293,7 +293,7 @@ class Feeds:
         place = self._policy.whereabouts(name)
         if place is None:
             return self._guessed(request)
-        return self._moved(request, place.lstrip("/")) if place else self._error(request, 410, (self._kept,))
+        return self._moved(request, place.lstrip("/")) if place else self._error(request, 410, (self._kept, _VARY))
 
     def _guessed(self, request: http.Request) -> http.Answer | None:
         """301 from a common guess to the feed of everything."""
@@ -306,7 +306,7 @@ class Feeds:
         url = self._url(place)
         if query := private.without_token(request.query):
             url += "?" + quote(query, safe=_URL)
-        return self._error(request, 301, ((b"location", url.encode()), self._kept), f"It moved to {url}")
+        return self._error(request, 301, ((b"location", url.encode()), self._kept, _VARY), f"It moved to {url}")
 
     def _other_method(self, request: http.Request, name: str) -> http.Answer | None:
         if not self.shelf.exists(name):
@@ -323,11 +323,12 @@ class Feeds:
         self, request: http.Request, status: int, headers: http.Headers, detail: str = ""
     ) -> http.Answer:
         return http.problem(
-            status, html=http.wants_html(request.headers), detail=detail, headers=(*headers, *self._cors),
-            head_only=request.method == "HEAD",
+            status, html=http.wants_html(request.headers), path=request.path, detail=detail,
+            headers=(*headers, *self._cors), head_only=request.method == "HEAD",
         )
 
 
 _NO_STORE = (b"cache-control", b"no-store")
+_VARY = (b"vary", b"Accept")  # an error is a page or a line
 _PLACE = b"content-location"
 _URL = "/:?#[]@!$&'()*+,;=%~"  # what a URL may hold beside letters and digits (RFC 3986 section 2)

@@ -32,11 +32,12 @@ class Probes(Struct, frozen=True):
     """What health is made of; called on the event loop for each request, so they must be cheap.
 
     `troubles`: a sentence for each thing that keeps feedd from its work, naming nothing private. `silent`: the loops
-    that stand still.
+    that stand still. `identity`: what `feedd healthcheck` knows this feedd by; it is in a header of both answers.
     """
 
     troubles: Callable[[], Sequence[str]] = _nothing
     silent: Callable[[], Sequence[str]] = _nothing
+    identity: str = ""
 
 
 class Front:
@@ -105,6 +106,7 @@ class Front:
         return http.Answer(503 if troubles else 200, (
             (b"content-type", media_type), (b"content-length", b"%d" % len(body)), _NO_STORE,
             (b"x-content-type-options", b"nosniff"), *(((b"retry-after", b"1"),) if troubles else ()),
+            *(((b"feedd-state", self._probes.identity.encode()),) if self._probes.identity else ()),
         ), b"" if request.method == "HEAD" else body)
 
 
@@ -147,5 +149,6 @@ async def nothing_here(scope: Scope, _receive: Receive, send: Send) -> None:
     """The application where there is none."""
     if scope["type"] == "http":
         request = request_of(scope)
-        html = http.wants_html(request.headers)
-        await send_answer(http.problem(404, html=html, head_only=request.method == "HEAD"), send)
+        await send_answer(http.problem(
+            404, html=http.wants_html(request.headers), path=request.path, head_only=request.method == "HEAD"
+        ), send)

@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
-from html import escape
 from http import HTTPStatus
 
 from msgspec import Struct
+
+from feedd.web import errorpage
 
 Headers = tuple[tuple[bytes, bytes], ...]
 CACHEABLE = 256  # what is longer than this is no header of a usual reader and is not remembered
@@ -210,10 +211,6 @@ def address_of(peer: str, headers: Mapping[bytes, bytes], trusted: frozenset[str
     return peer
 
 
-_ERROR_PAGE = (
-    '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    "<title>{title}</title></head>\n<body><h1>{title}</h1><p>{detail}</p></body>\n</html>\n"
-)
 DETAILS = {
     400: "The request is not valid HTTP.",
     404: "There is nothing here.",
@@ -232,17 +229,15 @@ DETAILS = {
 
 
 def problem(
-    status: int, *, html: bool = False, detail: str = "", headers: Headers = (), head_only: bool = False
+    status: int, *, html: bool = False, path: str = "/", detail: str = "", headers: Headers = (),
+    head_only: bool = False,
 ) -> Answer:
-    """An error, or a redirect, told to people: as a small page, or in a line of text."""
+    """An error, or a redirect, told to people: in a line of text, or as a page that leads back from `path`."""
     title = f"{status} {HTTPStatus(status).phrase}"
     said = detail or DETAILS.get(status, "")
-    if html:
-        body = _ERROR_PAGE.format(title=escape(title), detail=escape(said)).encode()
-    else:
-        body = f"{title}. {said}".strip().encode() + b"\n"
+    body = errorpage.page(title, said, path) if html else f"{title}. {said}".strip().encode() + b"\n"
     return Answer(status, (
         (b"content-type", b"text/html; charset=utf-8" if html else b"text/plain; charset=utf-8"),
         (b"content-length", b"%d" % len(body)), (b"x-content-type-options", b"nosniff"),
-        *(((b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),) if html else ()), *headers,
+        *(((b"content-security-policy", errorpage.POLICY),) if html else ()), *headers,
     ), b"" if head_only else body)

@@ -41,7 +41,7 @@ async def _answer(hub: Asked, scope: Scope, receive: Receive) -> http.Answer:
     if request.method != "POST":
         return http.problem(
             405, detail=_ABOUT, headers=((b"allow", b"POST"),), head_only=request.method == "HEAD",
-            html=http.wants_html(request.headers),
+            html=http.wants_html(request.headers), path=request.path,
         )
     kept = ((b"cache-control", b"no-store"),)
     try:

@@ -41,11 +41,11 @@ MEANINGS: dict[Verdict, str] = {
     "fresh": "found as they were, of late",
     "stale": "fresh once, not verified since",
     "moved": "redirect for good, seen twice",
-    "blocked": "we are kept out: it says nothing",
+    "blocked": "the host keeps checks out",
     "failing": "not found, and not given up",
     "dead": "not found again and again",
     "unchecked": "nothing is known yet",
-    "excluded": "not to be asked for",
+    "excluded": "not checked, by your rules",
 }
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 

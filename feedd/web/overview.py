@@ -44,7 +44,9 @@ class Configuration(Struct, frozen=True):
 
 
 class About(Struct, frozen=True):
-    """The process. `mode`: how it notices changes. `started_at`: seconds since 1970. `own_hub`: if there is one."""
+    """The process. `mode`: how it notices changes. `started_at`: seconds since 1970. `own_hub`: if there is one.
+    `troubles`: a sentence for each thing that keeps it from its work.
+    """
 
     version: str
     pid: int
@@ -55,6 +57,7 @@ class About(Struct, frozen=True):
     output: str
     own_hub: OwnHub | None = None
     configuration: Configuration | None = None
+    troubles: tuple[str, ...] = ()
 
 
 class Hubs(Struct, frozen=True):
@@ -83,7 +86,9 @@ class Requests(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True):
-    """`/-/status.json`. `waiting`: documents to be written; `failed`: feeds that could not be."""
+    """`/-/status.json`. `waiting`: documents to be written; `failed`: feeds that could not be. `troubles`: what keeps
+    feedd from its work, a sentence each, as on `/readyz`.
+    """
 
     version: str
     pid: int
@@ -99,6 +104,7 @@ class Summary(Struct, frozen=True):
     hubs: Hubs
     requests: Requests
     configuration: Configuration | None
+    troubles: tuple[str, ...]
 
 
 class ProblemRow(Struct, frozen=True):
@@ -113,7 +119,9 @@ class ProblemRow(Struct, frozen=True):
 
 
 class FeedRow(Struct, frozen=True):
-    """A feed's live document, all formats together. `waiting`: it is about to be written anew."""
+    """A feed's live document, all formats together. `title`: its name, as on the index. `waiting`: it is about to be
+    written anew.
+    """
 
     feed: str
     title: str
@@ -227,10 +235,12 @@ def problems(store: Store, *, after: str, limit: int) -> ProblemPage:
     return ProblemPage(store.survey.count_problems(), [_problem(row) for row in found[:limit]], last)
 
 
-def feeds(store: Store, audience: Audience, now: float, *, after: str, limit: int) -> FeedPage:
+def feeds(
+    store: Store, audience: Audience, settings: site.Settings, now: float, *, after: str, limit: int
+) -> FeedPage:
     """The feeds whose paths sort after `after`."""
     found = store.survey.list_live(_place(after), limit + 1)
-    rows = [_feed(row, audience, now) for row in found[:limit]]
+    rows = [_feed(row, store, settings, audience, now) for row in found[:limit]]
     return FeedPage(store.survey.count_live(), rows, rows[-1].feed if len(found) > limit else None)
 
 
@@ -245,14 +255,14 @@ def hubs(store: Store, configured: Sequence[str], own: OwnHub | None, *, limit: 
     return HubPage([_hub(load) for load in loads(store, configured)], own, failing)
 
 
-def overview(store: Store, audience: Audience, about: About, now: float, configured: Sequence[str]) -> Overview:
-    """The page's content. `configured`: hubs elsewhere."""
-    survey, found = store.survey, loads(store, configured)
+def overview(store: Store, audience: Audience, about: About, now: float, settings: site.Settings) -> Overview:
+    """The page's content."""
+    survey, found = store.survey, loads(store, settings.hubs)
     return Overview(
         summary=_summary(store, audience, about, now, found),
         problems=[_problem(row) for row in survey.list_newest_problems(SHOWN)],
-        failed=[_feed(row, audience, now) for row in survey.list_failed(SHOWN)],
-        feeds=[_feed(row, audience, now) for row in survey.list_newest(SHOWN)],
+        failed=[_feed(row, store, settings, audience, now) for row in survey.list_failed(SHOWN)],
+        feeds=[_feed(row, store, settings, audience, now) for row in survey.list_newest(SHOWN)],
         changes=changes(store, limit=SHOWN).changes,
         hubs=[_hub(load) for load in found],
         own_hub=about.own_hub,
@@ -283,7 +293,7 @@ def _summary(store: Store, audience: Audience, about: About, now: float, found: 
             sum(load.waiting for load in found), sum(load.failing for load in found),
             about.own_hub.subscriptions if about.own_hub else None,
         ),
-        requests=_requests(audience.totals()), configuration=about.configuration,
+        requests=_requests(audience.totals()), configuration=about.configuration, troubles=about.troubles,
     )
 
 
@@ -311,12 +321,14 @@ def _hub(load: HubLoad) -> HubRow:
     return HubRow(load.hub, load.waiting, load.failing, load.error, since)
 
 
-def _feed(row: LiveFeed, audience: Audience, now: float) -> FeedRow:
+def _feed(row: LiveFeed, store: Store, settings: site.Settings, audience: Audience, now: float) -> FeedRow:
     feed, document = row
+    metadata = store.metadata_of(feed.kind, feed.key)
     path = site.base_path(feed.kind, feed.slug or "")
     heard = audience.find(path, now) or FeedAudience(path, 0, 0)
     return FeedRow(
-        feed=path, title=feed.label, entries=document.entries, bytes=document.bytes,
+        feed=path, title=site.feed_name(settings, feed.kind, feed.key, feed.label, metadata),
+        entries=document.entries, bytes=document.bytes,
         written_at=rfc3339(document.written_at) if document.written_at is not None else None,
         waiting=document.dirty_seq != document.built_seq, error=document.error,
         subscribers=heard.subscribers, reported=heard.reported, readers=heard.readers,

@@ -83,6 +83,6 @@ def _query_token(query: str) -> str | None:
 
 def _refusal(request: http.Request, status: int, detail: str = "", *headers: tuple[bytes, bytes]) -> http.Answer:
     return http.problem(
-        status, html=http.wants_html(request.headers), detail=detail, headers=(*_REFUSED, *headers),
-        head_only=request.method == "HEAD",
+        status, html=http.wants_html(request.headers), path=request.path, detail=detail,
+        headers=(*_REFUSED, *headers), head_only=request.method == "HEAD",
     )

@@ -2,7 +2,7 @@
 
 | path | what it answers | query |
 |---|---|---|
-| /-/ | the page: all below, the newest 200 of each | |
+| /-/ | the page: all below, the newest 200 of each; /- leads there | |
 | /-/status.json | `overview.Summary`: process, counts, requests, bytes saved | |
 | /-/problems.json | `overview.ProblemPage`, by path | limit 1..1000 (200), after (a path) |
 | /-/feeds.json | `overview.FeedPage`, by path, with subscribers | limit, after |
@@ -41,18 +41,15 @@ from feedd import errors, site
 from feedd.render import clean
 from feedd.store import Store
 from feedd.store.sqlite import errors_in_words
-from feedd.web import access, linkpages, links, openapi, overview, trouble
+from feedd.web import access, errorpage, http, linkpages, links, openapi, overview, trouble
 from feedd.web.audience import Audience
 
 T = TypeVar("T")
 THREADS = 2  # requests that read the state at once; the others wait
 _LIMIT = re.compile(r"[0-9]{1,4}", re.ASCII)
-_POLICY = (
-    b"default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 _HEADERS = (
     (b"cache-control", b"no-store"),
-    (b"content-security-policy", _POLICY),
+    (b"content-security-policy", errorpage.POLICY),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
@@ -73,7 +70,8 @@ def status_app(
     """
     status = _Status(open_state, audience, about, settings, now)
     routes = [
-        ("/-/", status.page), ("/-/status.css", status.style), ("/-/status.json", status.summary),
+        ("/-", status.folder), ("/-/", status.page), ("/-/status.css", status.style),
+        ("/-/status.json", status.summary),
         ("/-/problems.json", status.problems), ("/-/feeds.json", status.feeds), ("/-/changes.json", status.changes),
         ("/-/hubs.json", status.hubs), (trouble.PATH, status.problems_feed), ("/-/openapi.json", status.openapi),
     ]
@@ -110,10 +108,10 @@ class _Guard:
         if verdict is access.Verdict.OPEN:
             await self._app(scope, receive, send_private)
         elif verdict is access.Verdict.ASK:
-            answer = _plain("The token is needed here.", HTTPStatus.UNAUTHORIZED, _CHALLENGES)
+            answer = _told(Request(scope), "The token is needed here.", HTTPStatus.UNAUTHORIZED, _CHALLENGES)
             await answer(scope, receive, send_private)
         else:
-            await _plain("Not found.", HTTPStatus.NOT_FOUND)(scope, receive, send_private)
+            await _told(Request(scope), "Not found.", HTTPStatus.NOT_FOUND)(scope, receive, send_private)
 
 
 class _Status:
@@ -127,11 +125,15 @@ class _Status:
         self._settings, self._now = settings, now
         self._threads = anyio.CapacityLimiter(THREADS)
 
+    async def folder(self, request: Request) -> Response:
+        return Response(status_code=HTTPStatus.MOVED_PERMANENTLY, headers={"Location": "-/"})
+
     async def page(self, request: Request) -> Response:
         def work(state: Store) -> bytes:
-            found = overview.overview(state, self._audience, self._about(), self._now(), self._settings.hubs)
+            found = overview.overview(state, self._audience, self._about(), self._now(), self._settings)
             return _template("status.html").render(
                 found=found, title=self._settings.title, shown=overview.SHOWN, now=int(self._now()),
+                suffix="html" if self._settings.pages else self._settings.formats[0],
                 links=links.brief(state.folder, self._settings),
             ).encode()
 
@@ -152,7 +154,7 @@ class _Status:
     async def feeds(self, request: Request) -> Response:
         after, limit = _paging(request)
         return _json(await self._read(
-            lambda state: overview.feeds(state, self._audience, self._now(), after=after, limit=limit)
+            lambda state: overview.feeds(state, self._audience, self._settings, self._now(), after=after, limit=limit)
         ))
 
     async def changes(self, request: Request) -> Response:
@@ -242,15 +244,22 @@ async def _unavailable(request: Request, error: Exception) -> Response:
 def _error(request: Request, what: str, status: int, headers: dict[str, str]) -> Response:
     if request.url.path.endswith(".json"):
         return _json({"error": what}, status, headers)
-    return _plain(what, status, headers)
+    return _told(request, what, status, headers)
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(msgspec.json.encode(value), status, headers, media_type="application/json")
 
 
-def _plain(what: str, status: int, headers: dict[str, str] | None = None) -> Response:
-    return Response(what + "\n", status, headers, media_type="text/plain")
+def _told(request: Request, what: str, status: int, headers: dict[str, str] | None = None) -> Response:
+    """A line for programs, a page for people."""
+    path = request.scope["path"]
+    if path.endswith(".json") or not http.wants_html(http.joined(request.scope["headers"])):
+        return Response(what + "\n", status, headers, media_type="text/plain")
+    phrase = HTTPStatus(status).phrase
+    said = http.DETAILS.get(status, "") if what.casefold().rstrip(".") == phrase.casefold() else what
+    page = errorpage.page(f"{status} {phrase}", said, path)
+    return Response(page, status, headers, media_type="text/html")
 
 
 def _number(value: int) -> str:

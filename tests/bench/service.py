@@ -6,7 +6,6 @@ scheduler counted for all of the daemon's threads, which is exact where ticks of
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import shutil
@@ -82,15 +81,15 @@ def _kills(site: sites.Site, articles: int) -> list[tuple[str, str, str, str]]:
         config = site.configure(port=port)
     process = _begin(config, site)
     try:
-        _until(port, "/readyz")
+        sites.wait_until_served(process, port)
         for _ in range(_KILLS):
             process.send_signal(signal.SIGKILL)
             start = time.perf_counter()
             process.wait()
             process = _begin(config, site)
-            _until(port, "/all.atom")
+            sites.wait_until_served(process, port, "/all.atom")
             served.append(time.perf_counter() - start)
-            _until(port, "/readyz")
+            sites.wait_until_served(process, port)
             ready.append(time.perf_counter() - start)
     finally:
         process.terminate()
@@ -106,22 +105,6 @@ def _begin(config: Path, site: sites.Site) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             sites.command(config, "run"), cwd=site.home, env=sites.ENVIRONMENT, stdout=log, stderr=log
         )
-
-
-def _until(port: int, path: str) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", path)
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            pass  # it does not listen yet
-        finally:
-            connection.close()
-        time.sleep(0.002)
-    raise TimeoutError(f"no {path} within 120 s")
 
 
 def _cpu_s(pid: int) -> float:

@@ -62,7 +62,7 @@ class Site:
             start = time.perf_counter()
             process = subprocess.Popen(command(config, "run"), cwd=self.home, env=ENVIRONMENT, stdout=log, stderr=log)
         try:
-            _wait_until_ready(process, port)
+            wait_until_served(process, port)
             yield Daemon(process.pid, port, time.perf_counter() - start)
         except Exception:
             sys.stderr.write("".join(log_path.read_text(encoding="utf-8").splitlines(keepends=True)[-50:]))
@@ -148,19 +148,20 @@ def command(config: Path, verb: str) -> list[str | Path]:
     return [sys.executable, "-P", "-m", "feedd", "--config", config, verb]
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
+def wait_until_served(process: subprocess.Popen[bytes], port: int, path: str = "/readyz") -> None:
+    """Until it answers with 200. Raises RuntimeError where the process ends before, TimeoutError after ten minutes."""
     end = time.monotonic() + _READY_S
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise RuntimeError(f"feedd ended with {process.returncode} before it was ready")
+            raise RuntimeError(f"feedd ended with {process.returncode} before it served {path}")
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
-            connection.request("GET", "/readyz")
+            connection.request("GET", path)
             if connection.getresponse().status == 200:
                 return
         except OSError:
             pass  # it does not listen yet
         finally:
             connection.close()
-        time.sleep(0.005)
-    raise TimeoutError("feedd was not ready in time")
+        time.sleep(0.002)
+    raise TimeoutError(f"no {path} within {_READY_S} s")

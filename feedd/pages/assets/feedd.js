@@ -46,6 +46,7 @@ if (box) {
   box.form.addEventListener("submit", (event) => event.preventDefault());
   box.addEventListener("input", filter);
   if (box.value) filter(); // as browsers bring it back
+  if (location.hash === "#search") box.focus(); // from a page that says that there is nothing
 }
 
 // --- copy link ---
