@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import tarfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def test_json_says_the_same_and_names_every_version(site: Site) -> None:
 
 
 def test_what_the_environment_is_to_have_and_has_not(site: Site) -> None:
+    site.configure(links={"enabled": True})
     with site.config.open("a") as file:
         file.write('[links.host."a.example"]\nheaders = ["X-Key: $ONE_KEY"]\n[alerts]\nwebhook = "$TO"\n')
     told = [line for line in findings(site, "config") if line.startswith("hint")]
@@ -318,10 +320,23 @@ def test_inotify_as_the_kernel_shows_it(tmp_path: Path) -> None:
 
 
 def test_open_files_against_connections() -> None:
-    assert machine.check_open_files((1024, 1 << 19), 20_000).level == "good"  # the server raises it
-    found = machine.check_open_files((1024, 4096), 20_000)
-    assert (found.level, found.todo) == ("hint", "LimitNOFILE=20512 in the unit; or server.max_connections = 3584")
-    assert machine.check_open_files((64, 64), 0).level == "trouble"
+    check = partial(machine.check_open_files, is_chosen=False)
+    found = check((1024, 1 << 19), 20_000)  # the server raises it
+    assert (found.level, found.said) == (
+        "good", "524288 allowed (1024, which feedd raises), 20512 needed for 20000 connections"
+    )
+    found = check((20_000, 20_000), 20_000)  # the default of the key on a usual machine: nothing is wrong
+    assert (found.level, found.said, found.todo) == (
+        "good", "20000 allowed: room for 19488 connections at once, of 20000 in server.max_connections", ""
+    )
+    todo = "LimitNOFILE=20512 in the unit, or ulimit -n 20512; or server.max_connections = 3584"
+    found = machine.check_open_files((1024, 4096), 20_000, is_chosen=True)
+    assert (found.level, found.todo) == ("hint", todo)
+    assert check((1024, 4096), 20_000).level == "good"
+    assert [check((1024, hard), 20_000).level for hard in (1024, 1511, 1512)] == ["hint", "hint", "good"]
+    found = check((64, 64), 0)
+    assert (found.level, found.said) == ("trouble", "64 allowed, 512 needed without any connection")
+    assert check((512, 512), 0).level == "good"
     assert 0 < machine.open_files()[0] <= machine.open_files()[1]
 
 

@@ -37,7 +37,6 @@ from test_hub import Subscriber
 from test_push import ask
 
 from feedd import cli, config, errors, notify, site
-from feedd.daemon import checks
 from feedd.hub.outgoing import Outgoing
 from feedd.store import open_store
 from feedd.store.links import open_links
@@ -102,7 +101,7 @@ def test_a_header_from_the_environment_is_one_line_or_an_error_that_does_not_sho
     before = os.environ.get("FEEDD_TEST")
     os.environ["FEEDD_TEST"] = value
     try:
-        name, found = checks._header("a.example", "X-Key: $FEEDD_TEST")
+        name, found = config.variables.header("links.host.x.headers", "X-Key: $FEEDD_TEST")
     except errors.ConfigError as error:
         assert len(value) < 8 or value not in str(error)
     else:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from hashlib import blake2b
 from html import unescape
 from typing import Final
@@ -24,6 +23,7 @@ MAX_BODY: Final = 64 << 10  # bytes; what follows is not looked at
 SAME: Final = 0.88  # of two pages' clauses in common: a rewritten paragraph of five leaves 0.8, a longer one less
 _KEPT: Final = 64  # clauses at most that make a fingerprint
 _BITS: Final = 120
+_BIT: Final = [1 << bit for bit in range(_BITS)]
 _MIX: Final = 0x9E37_79B1  # makes of a CRC, by which texts of one make come close together, a hash
 _LONG_BLOCK: Final = 60  # bytes of a paragraph; what is shorter is mostly labels, times, bylines
 _LONG_TEXT: Final = 160  # bytes in such paragraphs that make a page one of text
@@ -86,7 +86,6 @@ class Page(Struct, frozen=True, gc=False):
     is_html: bool = False
 
 
-@lru_cache(maxsize=1)  # one answer is read several times in a row
 def read(body: bytes, content_type: str) -> Page:
     """What a body says. `content_type`: the header's value; where it is empty, the body is looked at."""
     body = body[:MAX_BODY]
@@ -261,5 +260,5 @@ def _sketch(clauses: set[bytes]) -> bytes:
     kept = sorted([crc32(clause) * _MIX & 0xFFFF_FFFF for clause in clauses])[:_KEPT]
     bits = 0
     for number in kept:
-        bits ^= 1 << number % _BITS
+        bits ^= _BIT[number % _BITS]
     return bytes((len(kept),)) + bits.to_bytes(_BITS // 8) if kept else b""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 from urllib.parse import unquote
@@ -243,12 +244,17 @@ def _says_not_found(page: fingerprint.Page) -> bool:
 
 
 def _read(trail: Trail) -> fingerprint.Page:
-    """The page of the last answer, without the link's own path: pages that are not there like to name it."""
-    body = trail.answer.body
-    path = unquote(_PATH.sub("", trail.url))
+    """The page of the last answer."""
+    return _read_body(trail.answer.body, trail.url, trail.answer.headers.get("content-type", ""))
+
+
+@lru_cache(maxsize=1)  # one answer is read several times in a row
+def _read_body(body: bytes, url: str, content_type: str) -> fingerprint.Page:
+    """Without the link's own path: pages that are not there like to name it."""
+    path = unquote(_PATH.sub("", url))
     if len(path) >= _LONG_PATH:
         body = body.replace(path.encode("utf-8", "replace"), b"")
-    return fingerprint.read(body, trail.answer.headers.get("content-type", ""))
+    return fingerprint.read(body, content_type)
 
 
 def _final_url(trail: Trail) -> str:

@@ -7,6 +7,7 @@ link to a log-in page may well lead to one. Called by `reading`.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, Literal
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -128,6 +129,7 @@ def _gate(source: _Parts, target: _Parts, new: list[str]) -> Place:
     return ""
 
 
+@lru_cache(maxsize=8)  # of a link that is judged, several times in a row
 def _parts(url: str) -> _Parts:
     match = _URL.match(url)
     if match is None:
