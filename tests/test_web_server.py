@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -617,6 +618,12 @@ def test_health_needs_no_application(house: House) -> None:
     assert (reply.status, reply.body, reply.headers["cache-control"]) == (200, b"ready\n", "no-store")
     assert client.ask(b"HEAD /readyz HTTP/1.1\r\n" + HOST + b"\r\n").status == 200
     assert client.ask(b"POST /readyz HTTP/1.1\r\n" + HOST + b"\r\n").status == 405
+
+
+def test_who_comes_after_a_long_rest_is_told_the_time(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    to = house.serve()
+    monkeypatch.setattr(server, "time", SimpleNamespace(time=lambda: 2_000_000_000.0))  # the calendar, much later
+    assert house.client(to).ask(GET).headers["date"] == "Wed, 18 May 2033 03:33:20 GMT"
 
 
 def test_what_is_no_feed_goes_to_the_application(house: House) -> None:

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 _BACKLOG = 4096
 _STILL_S = 1.0  # a loop that is later than that was stopped, or the machine slept
 _GRACE_S = 0.5  # for answers that are being written when the server stops
-_IDLE_S = 1.0  # between looks at the clock while nobody is connected: the Date of an answer has seconds
+_IDLE_S = 10.0  # between beats while nobody is connected: who connects sets the clock
 _OTHER_FILES = 512  # descriptors that the rest of the process needs
 
 
@@ -124,16 +124,19 @@ class Server:
         )
         config.load()
         clock = Clock(loop.time(), time.time())
-        state.default_headers = [(b"date", clock.date)]
-        logger = _errors_only()
+        _set(clock, state, loop)
+        logger, busy = _errors_only(), asyncio.Event()
 
         def connect() -> Connection:
+            if not state.connections:
+                _set(clock, state, loop)
+                busy.set()
             return Connection(config, state, loop, self._front, self._limits, clock, logger)
 
         listener = await loop.create_server(connect, sock=self._socket, backlog=_BACKLOG)
         deadlines = (limits.head_s, limits.body_s, limits.idle_s, limits.read_s)
         every_s = min(0.5, *(seconds / 8 for seconds in deadlines))
-        ticks = loop.create_task(_tick(loop, state, clock, every_s, self._beat))
+        ticks = loop.create_task(_tick(loop, state, clock, every_s, busy, self._beat))
         await self._stopped.wait()
         listener.close()
         for connection in list(state.connections):
@@ -149,17 +152,27 @@ class Server:
         await asyncio.sleep(0)
 
 
+def _set(clock: Clock, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
+    clock.tick(loop.time(), time.time())
+    state.default_headers = [(b"date", clock.date)]
+
+
 async def _tick(
-    loop: asyncio.AbstractEventLoop, state: ServerState, clock: Clock, every_s: float, beat: pulse.Beat
+    loop: asyncio.AbstractEventLoop, state: ServerState, clock: Clock, every_s: float, busy: asyncio.Event,
+    beat: pulse.Beat,
 ) -> None:
+    """Looks at the clock and at connections every `every_s`; where there are none, waits for one: `busy` is set."""
     while True:
-        rest_s = every_s if state.connections else _IDLE_S
-        beat(rest_s)
+        while not state.connections and not busy.is_set():
+            beat(_IDLE_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(busy.wait(), _IDLE_S)
+        busy.clear()
+        beat(every_s)
         began = loop.time()
-        await asyncio.sleep(rest_s)
-        clock.tick(loop.time(), time.time())
-        state.default_headers = [(b"date", clock.date)]
-        late_s = clock.now - began - rest_s
+        await asyncio.sleep(every_s)
+        _set(clock, state, loop)
+        late_s = clock.now - began - every_s
         for connection in list(state.connections):
             if isinstance(connection, Connection):
                 if late_s > _STILL_S:
