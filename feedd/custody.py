@@ -6,13 +6,12 @@ Writes no feed: what is missing or another's is marked, and written by the next 
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterable
 
 from structlog.typing import FilteringBoundLogger
 
-from feedd import bulk, catalog, errors, inventory, outputs, ownership
+from feedd import bulk, inventory, outputs, ownership
 from feedd.journal import Journal
 from feedd.stamps import Stamps
 from feedd.store import Store
@@ -30,6 +29,7 @@ class Custody:
         """`hold`: the caller's, who lets go of it; it outlives publishers."""
         self._store, self._plan, self._log, self._journal, self._progress = store, plan, log, journal, progress
         self._hold, self._is_lent, self._stamps = hold or ownership.Hold(plan.out), hold is not None, Stamps(plan.out)
+        self._answered: str | None = None  # the token of another, as long as there is none of ours in its place
 
     def close(self) -> None:
         """Lets go of the folder."""
@@ -51,18 +51,22 @@ class Custody:
         last = self._hold.take()
         if last is None:
             return
-        token = os.urandom(8).hex()  # a new one each time: two states may be copies of one
-        with self._store.transaction():
-            if last.token not in ("", self._store.find_meta(_TOKEN)):
-                if self._store.has_files():
-                    self._log.warning("another state published here, so that every feed is compared", state=last.state)
-                self._store.mark_all_dirty()
-                self._store.put_meta("listing", "")
-            self._store.put_meta(_TOKEN, token)
-        if not self._hold.sign(ownership.Publisher(os.path.abspath(self._store.folder), os.getpid(), token)):
+        own = os.path.abspath(self._store.folder)
+        if last.token != self._answered:
             with self._store.transaction():
-                self._store.put_meta(_TOKEN, last.token)
-        self.wrote(("",))
+                if last.token not in ("", self._store.find_meta(_TOKEN)):
+                    if self._store.has_files():
+                        why = "this is another output" if last.state == own else "another state published here"
+                        self._log.warning(f"{why}, so that every feed is compared", state=last.state)
+                    self._store.mark_all_dirty()
+                    self._store.put_meta("listing", "")
+            self._answered = last.token
+        token = os.urandom(8).hex()  # a new one each time: two states may be copies of one
+        if self._hold.sign(ownership.Publisher(own, os.getpid(), token)):
+            with self._store.transaction():  # where a kill came before it, the next start compares every feed
+                self._store.put_meta(_TOKEN, token)
+            self._answered = None
+            self.wrote(("",))
 
     def wrote(self, folders: Iterable[str]) -> None:
         """Feedd wrote in these, by their paths below the output folder."""
@@ -73,14 +77,11 @@ class Custody:
         self._stamps.forget()
 
     def is_disturbed(self, *, at_rest: bool = True) -> bool:
-        """Whether somebody else changed the folder since feedd last wrote there, so that `reconcile` is due.
+        """Whether somebody else changed the folder since feedd last wrote there, or may have: `reconcile` is due.
 
         `at_rest`: nobody waits for feedd, so that it looks at folders of archives, too.
         """
-        if not self._stamps.knows():
-            with contextlib.suppress(errors.OutputError):  # whoever writes there says so
-                self._stamps.put({folder.path: folder.mtime_ns for folder in catalog.walk(self._plan.out)})
-        return self._stamps.differ(all_of_them=at_rest)
+        return not self._stamps.knows() or self._stamps.differ(all_of_them=at_rest)
 
     def reconcile(self) -> bool:
         """Compares the names in the folder with those that should be there: marks what is missing, removes what no feed

@@ -225,11 +225,15 @@ def write_config(folder: str, findings: Findings) -> str:
     try:
         with open(path, "x", encoding="utf-8", newline="\n") as file:
             file.write(config_text(guesses(findings, title), HEADER))
-        os.makedirs(os.path.join(folder, findings.articles_path), exist_ok=True)
     except FileExistsError as error:
         raise errors.ConfigError(path, [("", "is there already, and stays; move it away for a new one")]) from error
     except OSError as error:
         raise errors.ConfigError(path, [("", f"cannot be written: {errors.in_words(error)}")]) from error
+    articles = os.path.join(folder, findings.articles_path)
+    try:
+        os.makedirs(articles, exist_ok=True)
+    except OSError as error:
+        raise errors.ConfigError(articles, [("", f"cannot be made: {errors.in_words(error)}")]) from error
     return path
 
 

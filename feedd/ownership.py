@@ -57,15 +57,16 @@ class Hold:
         return None if self._fd is None else _read(self._fd)
 
     def sign(self, publisher: Publisher) -> bool:
-        """Notes who publishes from now on; False where that cannot be written, and the lock must do."""
+        """Notes who publishes from now on; False where that cannot be written, and the lock must do meanwhile."""
         if self._fd is None:
             return False
-        self._is_signed = True
+        note = msgspec.json.encode(publisher) + b"\n"
         with contextlib.suppress(OSError):
-            with open(os.open(self._path, os.O_WRONLY | os.O_TRUNC | _FLAGS), "wb", buffering=0) as file:
-                file.write(msgspec.json.encode(publisher) + b"\n")
-            return True
-        return False
+            with open(os.open(self._path, os.O_WRONLY | _FLAGS), "wb", buffering=0) as file:
+                file.write(note)  # over the old one, for which there is room even on a full disk
+                file.truncate(len(note))
+            self._is_signed = True
+        return self._is_signed
 
     def close(self) -> None:
         """Lets go; nothing happens the second time. The file stays: whoever removed it might remove another's."""
@@ -80,12 +81,18 @@ class Hold:
         with contextlib.suppress(OSError):
             os.makedirs(self._folder, exist_ok=True)
         for access in (os.O_RDONLY, os.O_RDWR):
-            with contextlib.suppress(OSError):
+            try:
                 return self._lock_by(access)
+            except PermissionError as error:
+                if os.path.lexists(self._path):
+                    why = "cannot be opened; remove it, if no feedd of another user publishes there"
+                    raise errors.OutputError(f"{self._path}: {why}: {errors.in_words(error)}") from error
+            except OSError:
+                continue
         return None
 
     def _lock_by(self, access: int) -> int:
-        fd = os.open(self._path, access | os.O_CREAT | _FLAGS, 0o644)
+        fd = os.open(self._path, access | os.O_CREAT | _FLAGS, 0o600)  # who could open it could keep feedd out
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not _is_at(fd, self._path):
@@ -117,4 +124,6 @@ def _read(fd: int) -> Publisher:
 
 def _refusal(folder: str, other: Publisher) -> str:
     details = f" (process {other.process}, with its state in {other.state})" if other.state else ""
+    if other.process and not os.path.exists(f"/proc/{other.process}"):
+        details = f", or whoever holds {NAME} there (feedd{details} was the last to sign it),"
     return f"{folder}: another feedd{details} publishes there; stop it, or give one of the two another feeds.path"

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
-from feedd import bulk, outputs, publish, site
+from feedd import bulk, outputs, ownership, publish, site
 from feedd.store import Store, open_store
 from feedd.store.database import move_aside
 from feedd.store.identities import Identities
@@ -43,7 +43,15 @@ def fix(
     """Mends what was found, in the state and then on disk. Raises StateLockedError while a daemon works on it,
     OutputError where another one publishes into the output folder.
     """
-    found = list(findings)
+    with closing(ownership.Hold(plan.out)) as hold:
+        hold.take()  # a refusal comes before anything is changed
+        return _fix(plan, list(findings), log, hold, now=now, now_ns=now_ns, progress=progress)
+
+
+def _fix(
+    plan: bulk.Plan, found: list[Finding], log: FilteringBoundLogger, hold: ownership.Hold, *, now: int, now_ns: int,
+    progress: Progress,
+) -> list[Deed]:
     mends = {finding.mend for finding in found}
     deeds = []
     for name in sorted({finding.place for finding in found if finding.mend == "aside"}):
@@ -51,7 +59,7 @@ def fix(
         log.error("torn database set aside", database=name, kept_as=aside)
         deeds.append(Deed("set aside, as it was torn", (f"{name} as {aside}",)))
     with errors_in_words(), open_store(plan.state_folder) as store:
-        publisher = publish.Publisher(store, plan, log, settle_ns=0, progress=progress)
+        publisher = publish.Publisher(store, plan, log, settle_ns=0, progress=progress, hold=hold)
         with closing(publisher):
             publisher.custody.own()
             deeds += _deeds(store, found)

@@ -1,7 +1,7 @@
 """The times of the output's folders -> whether somebody else's hand was there since feedd last wrote.
 
 A folder's mtime moves when a name in it comes, goes or is replaced. Whatever feedd writes itself is noted; the rest was
-another. A change within the same tick of the file system's clock goes unseen until the next scan. Called by `publish`.
+another. A change of a folder while feedd itself writes there goes unseen until the next scan. Called by `publish`.
 """
 
 from __future__ import annotations

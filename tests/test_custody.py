@@ -214,6 +214,38 @@ def test_what_somebody_else_adds_stays_or_goes_and_no_feed_is_written_for_it(bus
     assert not feedd.find(GONE, line) and not feedd.find(CHANGED, line)
 
 
+def test_feeds_are_mended_while_the_articles_are_away(tmp_path: Path, often: None) -> None:
+    site = Site(tmp_path)
+    site.put("one.md", article("One"))
+    away = tmp_path / "away"
+    with site.running() as feedd:
+        until(site.is_written, "everything is written")
+        before = tree(site.out)
+        site.articles.rename(away)
+        feedd.wait("the folder of articles is gone, its feeds stay as they are")
+        (site.out / "topics/ai.atom").unlink()
+        feedd.wait(GONE, first="topics/ai.atom")
+        until(lambda: tree(site.out) == before, "it is as it was")
+        away.rename(site.articles)
+        feedd.wait("it works again")
+    site.check()
+
+
+def test_what_was_taken_away_before_a_reload_is_there_again_after_it(tmp_path: Path, often: None) -> None:
+    site = Site(tmp_path)
+    site.put("one.md", article("One"))
+    with site.running() as feedd:
+        until(site.is_written, "everything is written")
+        stop(feedd)
+        (site.out / "topics/ai.rss").unlink()
+        site.configure(articles={"scan_interval_s": 7200})
+        os.kill(feedd.pid, signal.SIGHUP)
+        os.kill(feedd.pid, signal.SIGCONT)
+        feedd.wait("configuration applied")
+        until((site.out / "topics/ai.rss").exists, "it is as it was")
+    site.check()
+
+
 def test_feeds_that_were_away_with_their_folder_are_brought_up_to_date_when_it_is_back(
     tmp_path: Path, often: None
 ) -> None:
@@ -229,7 +261,7 @@ def test_feeds_that_were_away_with_their_folder_are_brought_up_to_date_when_it_i
         shutil.rmtree(site.out, ignore_errors=True)
         until(lambda: _move(away, site.out), "the old one is back")
         site.shows("One, edited")
-        feedd.wait(COMPARED)
+        feedd.wait("this is another output, so that every feed is compared")
     site.check()
 
 

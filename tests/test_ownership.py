@@ -96,9 +96,30 @@ def test_what_cannot_be_read_or_written_is_held_all_the_same(tmp_path: Path) -> 
     (tmp_path / NAME).write_text('{"state": 5')  # torn
     hold = Hold(str(tmp_path))
     assert hold.take() == Publisher()
-    (tmp_path / NAME).unlink()
+    (tmp_path / NAME).rename(tmp_path / "away")
     assert not hold.sign(ME)
+    (tmp_path / "away").rename(tmp_path / NAME)
+    assert hold.take() == Publisher()  # it is still to be signed
+    assert hold.sign(ME)
+    assert hold.take() is None
     hold.close()
+
+
+def test_who_is_shorter_than_who_was_before_leaves_nothing_of_it(tmp_path: Path) -> None:
+    for publisher in (Publisher("/a/folder/of/some/length", 12345, "abc"), ME):
+        hold = Hold(str(tmp_path))
+        hold.take()
+        assert hold.sign(publisher)
+        hold.close()
+    assert Hold(str(tmp_path)).take() == ME
+    assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")
+def test_a_lock_of_another_user_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / NAME).touch(0o000)
+    with pytest.raises(errors.OutputError, match="remove it, if no feedd of another user"):
+        Hold(str(tmp_path)).take()
 
 
 def test_a_disk_can_be_turned_read_only_while_a_folder_on_it_is_held(tmp_path: Path) -> None:

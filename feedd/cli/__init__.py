@@ -39,8 +39,9 @@ def main() -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     code = _run()
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:  # who reads has had enough, as in `feedd status | head -1`
+        if sys.stdout is not None:  # it may have been closed by whoever started us
+            sys.stdout.flush()
+    except OSError:  # who reads has had enough, as in `feedd status | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
     sys.exit(code)
 

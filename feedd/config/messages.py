@@ -19,7 +19,9 @@ Problem = tuple[str, str]
 """A dotted key, and a sentence about it."""
 
 _IS_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+").fullmatch
-_NAMES_A_SECRET = re.compile(r"token|secret|webhook|passw|passphrase|credential|api_?key", re.IGNORECASE).search
+_NAMES_A_SECRET = re.compile(
+    r"token|secret|webhook|passw|passphrase|credential|api_?key|headers?$|command", re.IGNORECASE
+).search
 _CREDENTIALS = re.compile(r"(//)[^/@\s]*@")
 
 T = TypeVar("T", bound=Table)

@@ -36,7 +36,7 @@ _IS_WEBHOOK = re.compile(
     r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*)?"
     r"(?:\?(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?"
 ).fullmatch
-is_variable = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]{0,64}").fullmatch  # of the environment
+is_variable = re.compile(r"\$[A-Z_][A-Z0-9_]{0,64}").fullmatch  # of the environment; others are no names for one
 _IS_CRON = re.compile(r"[0-9*/,-]+(?: [0-9*/,-]+){2} [0-9A-Za-z*/,-]+ [0-9A-Za-z*/,-]+").fullmatch
 is_token = re.compile(r"[!-~]{16,200}").fullmatch
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")  # no XML document or log line takes these

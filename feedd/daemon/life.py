@@ -67,7 +67,7 @@ def run(settings: config.Config, config_path: str, log: FilteringBoundLogger) ->
                 counted, watcher.waiting,
                 front.Probes(
                     counted.health.troubles, lambda: beats.silent(time.monotonic()),
-                    running.identity(plan.state_folder),
+                    running.known_as(plan.state_folder),
                 ),
                 partial(beats.beat, supervisor.SERVING),
             ))

@@ -157,6 +157,7 @@ class Work:
             is_due = publisher.prepare(now=now, clean=not self._begun)
             self._reconciled = self._reconciled and not (is_due and self._scanned)
             self._prepared = self._begun = True
+        has_news = batch is not None
         if self._rescan and not (batch and (batch.full_scan or batch.root_gone)):
             batch = settle.Batch(full_scan=True, reason=self._rescan)
         if batch:
@@ -168,7 +169,7 @@ class Work:
                 self._meters.fault("articles", str(error))
                 self._say(GONE, reason=str(error), hint="make it, mount it, or set articles.path; feedd looks for it")
                 self._rescan = "root_back"
-        self._look_at_output(at_rest=not batch)
+        self._look_at_output(at_rest=not has_news)
         publisher.custody.own()
         if not self._reconciled:
             self._reconcile()
@@ -193,7 +194,7 @@ class Work:
         if self._trouble and not self._failures:
             self._log.info("it works again", after=self._trouble)
             self._trouble = ""
-        if batch and not more and (publisher.is_listing_stale() or self._is_disturbed):
+        if has_news and not more and (publisher.is_listing_stale() or self._is_disturbed):
             return True  # when there is nothing better to do, which the next look at the watcher tells
         if not more and publisher.is_listing_stale():
             publisher.write_listing()
@@ -284,6 +285,7 @@ class Work:
         self._hold.close()  # for the new state to take it
         self._publisher = self._new_publisher(store.open_store(self._plan.state_folder))
         self._prepared, self._replaced, self._edits = False, True, 0
+        self._scanned, self._reconciled, self._is_disturbed = False, True, False  # a new state knows of no feed yet
         self._checks.again()
         self._watcher.ask("new state")
 

@@ -37,6 +37,14 @@ def is_running(folder: str) -> bool:
         return False
 
 
+def known_as(folder: str) -> str:
+    """The same, and empty where it cannot be told."""
+    try:
+        return identity(folder)
+    except OSError:
+        return ""
+
+
 def identity(folder: str) -> str:
     """What tells the state in a folder from every other one of this machine: of its lock file, device and inode.
 
