@@ -115,11 +115,27 @@ def test_who_is_shorter_than_who_was_before_leaves_nothing_of_it(tmp_path: Path)
     assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may open everything")
-def test_a_lock_of_another_user_is_said_so(tmp_path: Path) -> None:
-    (tmp_path / NAME).touch(0o000)
+def test_a_lock_of_another_user_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, flags: int, mode: int = 0o777) -> int:
+        """What a file of another user answers to all but root."""
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert Hold(str(tmp_path)).take() is None  # it is the folder that takes no files
+    monkeypatch.undo()
+    (tmp_path / NAME).touch()
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(errors.OutputError, match="remove it, if no feedd of another user"):
         Hold(str(tmp_path)).take()
+
+
+def test_who_holds_it_may_be_another_than_who_signed_it(tmp_path: Path) -> None:
+    holder, other = Hold(str(tmp_path)), Hold(str(tmp_path))
+    holder.take()
+    assert holder.sign(Publisher("/its/state", (1 << 22) + 1, "ab"))  # no process has such a number
+    with pytest.raises(errors.OutputError, match=r"whoever holds \.feedd\.lock there .* was the last to sign it"):
+        other.take()
+    holder.close()
 
 
 def test_a_disk_can_be_turned_read_only_while_a_folder_on_it_is_held(tmp_path: Path) -> None:
