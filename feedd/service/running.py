@@ -37,14 +37,6 @@ def is_running(folder: str) -> bool:
         return False
 
 
-def known_as(folder: str) -> str:
-    """The same, and empty where it cannot be told."""
-    try:
-        return identity(folder)
-    except OSError:
-        return ""
-
-
 def identity(folder: str) -> str:
     """What tells the state in a folder from every other one of this machine: of its lock file, device and inode.
 
@@ -52,3 +44,11 @@ def identity(folder: str) -> str:
     """
     found = os.stat(os.path.join(folder, _LOCK))
     return hashlib.sha256(f"feedd {found.st_dev} {found.st_ino}".encode()).hexdigest()[:16]
+
+
+def known_as(folder: str) -> str:
+    """The same, and empty where it cannot be told."""
+    try:
+        return identity(folder)
+    except OSError:
+        return ""
