@@ -10,12 +10,12 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from typing import TypeVar
 
 from msgspec import Struct
 
-from feedd import errors, intake, model, rebuild, site, spawn
+from feedd import errors, intake, model, pool, rebuild, site
 from feedd.store import Store, open_store
 
 AHEAD = 32  # tasks given out for each worker: none runs dry while `publish` is busy with a transaction
@@ -61,20 +61,15 @@ class Done(Struct, frozen=True, array_like=True):
 
 
 class Workers:
-    """As many processes as there are cores, fed in order and a little ahead."""
+    """As many processes as there are cores, fed in order and a little ahead. WorkerError when one of them ends."""
 
     def __init__(self, plan: Plan) -> None:
         self._count = os.cpu_count() or 1
-        self._pool = ProcessPoolExecutor(
-            self._count, mp_context=spawn.context, initializer=_start, initargs=(plan,)
-        )
-        with spawn.without_signals():
-            for _ in range(self._count):  # each starts one: none of them is idle by then
-                self._pool.submit(_nothing)
+        self._pool = pool.Pool(self._count, _start, plan)
 
     def close(self) -> None:
         """Ends them; what they have not begun is not done."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.close()
 
     def take(self, readings: Iterable[intake.Reading], *, now_ns: int, settle_ns: int) -> Iterator[intake.Intake]:
         """The Intakes of readings, in their order."""
@@ -144,12 +139,7 @@ _worker: list[_Worker] = []
 
 
 def _start(plan: Plan) -> None:
-    spawn.end_with_parent()
     _worker[:] = [_Worker(plan, rebuild.FragmentCache(24 << 20))]
-
-
-def _nothing() -> None:
-    """A first task, for workers to be started."""
 
 
 def _take(work: tuple[Sequence[intake.Reading], int, int]) -> bytes:

@@ -73,6 +73,10 @@ class StateLockedError(StateError):
     """Another feedd works on this state."""
 
 
+class WorkerError(FeeddError):
+    """A process that did a part of the work was ended by somebody else, or could not be started."""
+
+
 class OutputError(FeeddError):
     """A feed could not be written: full disk, read-only output. The last good one stays."""
 

@@ -75,9 +75,12 @@ class Publisher:
         return self._workers
 
     def go_alone(self) -> None:
-        """Does everything in this process from now on: a worker has ended, and would again."""
+        """Does everything in this process from now on: a worker has ended, and would again. What it was at is to be
+        done again, from a scan on.
+        """
         self._dismiss()
         self._parallel = False
+        self.custody.interrupted()
 
     def _dismiss(self) -> None:
         workers, self._workers = self._workers, None

@@ -1,6 +1,6 @@
 """Processes of feedd's own beside the main one: how they start, and that none outlives it.
 
-Spawned, not forked: the daemon has threads. Used by `bulk` for its workers, by `linkcheck` for its runs.
+Spawned, not forked: the daemon has threads. Used by `pool` for its workers, by `linkcheck` for its runs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def without_signals() -> Iterator[None]:
 def end_with_parent() -> None:
     """To be called in such a process: the next run must not meet what a killed one started.
 
-    No queue or pipe would tell: each process holds both of its ends.
+    It ends at once, in the middle of whatever it does; the end of a pipe would be noticed after that.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

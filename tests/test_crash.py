@@ -119,21 +119,48 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("moment", ["scanning", "scanned"])
-def test_workers_that_are_killed_hold_up_nothing(tmp_path: Path, many: Path, moment: str) -> None:
+@pytest.fixture
+def large(tmp_path: Path, many: Path) -> Site:
+    """A site of so many articles that workers read and write them."""
     site = Site(tmp_path, feeds={"limit": 50, "compress": ["gzip"], "providers": False})
     site.articles.rmdir()
     shutil.copytree(many, site.articles)
-    with Daemon(site) as feedd:
+    return site
+
+
+@pytest.mark.parametrize("count", [1, None])
+@pytest.mark.parametrize("moment", ["scanning", "scanned"])
+def test_workers_that_are_killed_hold_up_nothing(large: Site, moment: str, count: int | None) -> None:
+    with Daemon(large) as feedd:
         feedd.wait(moment, within_s=30)
-        workers = until(lambda: [pid for pid in feedd.members() if "spawn_main" in command_of(pid)], "workers work")
-        for pid in workers:
-            os.kill(pid, signal.SIGKILL)
-        feedd.wait("a worker process was ended, for want of memory perhaps; its work is done without any", within_s=30)
+        kill_workers(feedd, count)
+        feedd.wait(LOST, within_s=30)
         feedd.wait("up to date", within_s=60)
-        until(site.is_written, "everything is written", within_s=60)
-    assert len(site.paths()) == 2_500
-    site.check()
+        until(large.is_written, "everything is written", within_s=60)
+        assert workers_of(feedd) == []
+    assert len(large.paths()) == 2_500
+    large.check()
+
+
+def test_a_build_whose_workers_are_killed_does_it_alone(large: Site) -> None:
+    with Daemon(large, "build") as build:
+        kill_workers(build, 1)
+        assert build.end() == 0
+        assert build.find(LOST)
+    large.check()
+
+
+LOST = "a worker process was ended, for want of memory perhaps; its work is done without any"
+
+
+def kill_workers(feedd: Daemon, count: int | None) -> None:
+    """As soon as there is one: so many of them, those that start now among them."""
+    for pid in until(lambda: workers_of(feedd), "workers work")[:count]:
+        os.kill(pid, signal.SIGKILL)
+
+
+def workers_of(feedd: Daemon) -> list[int]:
+    return [pid for pid in feedd.members() if "spawn_main" in command_of(pid)]
 
 
 def command_of(pid: int) -> str:

@@ -15,8 +15,8 @@ LAYERS = {
     },
     "adapters": {"files", "outputs", "ownership", "store", "connect", "fetch", "unpack"},
     "services": {
-        "poll", "settle", "inotify", "watch", "intake", "identity", "stories", "ingest", "rebuild", "bulk", "inline",
-        "catalog", "inventory", "stamps", "custody", "scan", "journal", "publish", "preview",
+        "poll", "settle", "inotify", "watch", "intake", "identity", "stories", "ingest", "rebuild", "bulk", "pool",
+        "inline", "catalog", "inventory", "stamps", "custody", "scan", "journal", "publish", "preview",
         "schedule", "notify", "hub", "background", "spawn", "verdicts", "linkcheck", "alerts",
         "meters", "pulse", "reconfigure", "backup", "portable", "verify", "repair",
     },

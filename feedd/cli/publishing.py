@@ -17,7 +17,7 @@ from feedd.cli import common, refusals
 if TYPE_CHECKING:  # imported where used: `feedd --help` answers at once
     from structlog.typing import FilteringBoundLogger
 
-    from feedd import bulk, preview
+    from feedd import bulk, preview, publish
 
 
 @click.command()
@@ -83,18 +83,27 @@ def _build(plan: bulk.Plan, log: FilteringBoundLogger) -> int:
         publisher = publish.Publisher(state, plan, log, settle_ns=50_000_000, progress=advance)
         opened.callback(publisher.close)  # also after a fault: Python ends badly with threads and processes at work
         publisher.prepare(now=int(time.time()))
-        unsettled = publisher.scan(now=int(time.time()), now_ns=time.time_ns())
-        while unsettled:  # files written a moment ago: once more when they have settled
-            time.sleep(0.06)
-            unsettled = publisher.scan(now=int(time.time()), now_ns=time.time_ns())
-        publisher.release(now=int(time.time()))
-        publisher.reconcile()
-        left = publisher.rebuild(now=int(time.time()))
+        try:
+            left = _publish(publisher)
+        except errors.WorkerError as error:
+            log.error(f"{error}; its work is done without any")
+            publisher.go_alone()
+            left = _publish(publisher)
         totals = publisher.totals
         log.info("built", seconds=round(time.monotonic() - began, 2), **{
             name: getattr(totals, name) for name in totals.__struct_fields__
         })
     return left
+
+
+def _publish(publisher: publish.Publisher) -> int:
+    unsettled = publisher.scan(now=int(time.time()), now_ns=time.time_ns())
+    while unsettled:  # files written a moment ago: once more when they have settled
+        time.sleep(0.06)
+        unsettled = publisher.scan(now=int(time.time()), now_ns=time.time_ns())
+    publisher.release(now=int(time.time()))
+    publisher.reconcile()
+    return publisher.rebuild(now=int(time.time()))
 
 
 @click.command()

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
 
 import msgspec
 from msgspec.structs import replace
@@ -117,11 +116,10 @@ class Work:
             self._rescan = "the state could not be written"  # and so not what the batch told of; in its turn
         except sqlite3.DatabaseError as error:
             self._replace_state(error)
-        except BrokenProcessPool:
-            self._log.error("a worker process was ended, for want of memory perhaps; its work is done without any")
+        except errors.WorkerError as error:
+            self._log.error(f"{error}; its work is done without any")
             self._parallel = False
             self._publisher.go_alone()
-            self._publisher.custody.interrupted()
             self._rescan = "a worker process was ended"
             return True
         except Exception as error:
