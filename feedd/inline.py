@@ -36,10 +36,12 @@ class Inline:
         self._plan, self._progress = plan, progress
         self._cache = rebuild.FragmentCache(32 << 20, archives=False)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="pack")
+        self._stock = outputs.Stock()
 
     def close(self) -> None:
         """Ends the threads; what they have not begun is not done."""
         self._threads.shutdown(cancel_futures=True)
+        self._stock.free()
 
     def make(self, store: Store, documents: Sequence[tuple[int, int]]) -> list[bulk.Done]:
         """Renders and writes documents; returns when all of their files would survive a power cut."""
@@ -48,40 +50,40 @@ class Inline:
         ahead: deque[_Begun] = deque()
 
         def finish_one() -> None:
-            done.append(self._finish(ahead.popleft(), replaced, written))
+            done.append(self._finish(ahead.popleft(), written))
             self._progress("feeds", 1)
 
-        with outputs.Replaced() as replaced:
+        with self._stock:
             for feed_id, page in documents:
-                ahead.append(self._begin(store, feed_id, page, replaced))
+                ahead.append(self._begin(store, feed_id, page))
                 if len(ahead) > AHEAD:
                     finish_one()
                 self._progress("feeds", 0)
             while ahead:
                 finish_one()
-            self._make_pages(store, done, replaced, written)
+            self._make_pages(store, done, written)
         self.sync(written)
         return done
 
     def sync(self, paths: Sequence[str]) -> None:
         """Readers have the files already; they count as written when they would survive a power cut, too."""
-        list(self._threads.map(outputs.sync, [*paths, *sorted({os.path.dirname(path) for path in paths})]))
+        syncing = self._threads.map(outputs.sync, [*paths, *sorted({os.path.dirname(path) for path in paths})])
+        self._stock.refill()  # who waits may as well make ready
+        list(syncing)
 
-    def _begin(self, store: Store, feed_id: int, page: int, replaced: outputs.Replaced) -> _Begun:
+    def _begin(self, store: Store, feed_id: int, page: int) -> _Begun:
         settings = self._plan.settings
         built = rebuild.build(store, settings, self._cache, feed_id, page)
         begun = _Begun(built, [], built.error)
         packings = [self._threads.submit(rebuild.pack, file.data, settings.encodings) for file in built.files]
         try:
             for file, packing in zip(built.files, packings, strict=True):
-                begun.placed.append((rebuild.place(self._plan.out, file, replaced=replaced), packing))
+                begun.placed.append((rebuild.place(self._plan.out, file, stock=self._stock_for(page)), packing))
         except errors.OutputError as failure:
             begun.error = str(failure)
         return begun
 
-    def _make_pages(
-        self, store: Store, done: list[bulk.Done], replaced: outputs.Replaced, written: list[str]
-    ) -> None:
+    def _make_pages(self, store: Store, done: list[bulk.Done], written: list[str]) -> None:
         """The pages of live feeds that could be written; readers of feeds do not wait for them."""
         for number, each in enumerate(done):
             if each.page or each.error or not self._plan.settings.pages:
@@ -89,20 +91,24 @@ class Inline:
             file = rebuild.build_page(store, self._plan.settings, self._cache, each.feed_id)
             try:
                 written += rebuild.write_file(
-                    self._plan.out, file, self._plan.settings.encodings, replaced=replaced
+                    self._plan.out, file, self._plan.settings.encodings, stock=self._stock
                 )
             except errors.OutputError as failure:
                 done[number] = replace(each, error=str(failure))
             self._progress("feeds", 0)
 
-    def _finish(self, begun: _Begun, replaced: outputs.Replaced, written: list[str]) -> bulk.Done:
+    def _finish(self, begun: _Begun, written: list[str]) -> bulk.Done:
         before = len(written)
         try:
             for placed, packing in begun.placed:
                 written += rebuild.place_siblings(
-                    placed, packing.result, self._plan.settings.encodings, replaced=replaced
+                    placed, packing.result, self._plan.settings.encodings, stock=self._stock_for(begun.built.page)
                 )
         except errors.OutputError as failure:
             begun.error = begun.error or str(failure)
         hubs = bool(self._plan.settings.advertised_hubs)
         return bulk.done_of(begun.built, changed=len(written) > before, error=begun.error, hubs=hubs)
+
+    def _stock_for(self, page: int) -> outputs.Stock | None:
+        """Archives are waited for by nobody, and are in folders of their own."""
+        return None if page else self._stock

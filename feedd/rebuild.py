@@ -300,10 +300,10 @@ class Placed(Struct, frozen=True, gc=False):
     mtime_ns: int
 
 
-def place(root: str, file: File, *, replaced: outputs.Replaced | None = None) -> Placed:
+def place(root: str, file: File, *, stock: outputs.Stock | None = None) -> Placed:
     """Writes a file if its bytes changed. Raises OutputError."""
     path = os.path.join(root, file.path)
-    changed = outputs.write(path, file.data, replaced=replaced)
+    changed = outputs.write(path, file.data, stock=stock)
     mtime_ns = _mtime_ns(path)
     if mtime_ns is None:
         raise errors.OutputError(f"{path}: removed by someone else while it was written")
@@ -312,7 +312,7 @@ def place(root: str, file: File, *, replaced: outputs.Replaced | None = None) ->
 
 def place_siblings(
     placed: Placed, packed: Callable[[], Mapping[str, bytes]], encodings: Iterable[str], *,
-    replaced: outputs.Replaced | None = None,
+    stock: outputs.Stock | None = None,
 ) -> list[str]:
     """Writes the compressed siblings, if they are not of the file's bytes; returns the paths of all that was written.
 
@@ -324,7 +324,7 @@ def place_siblings(
         path = placed.path + SUFFIXES[encoding]
         if not placed.changed and _mtime_ns(path) == placed.mtime_ns:
             continue
-        if outputs.write(path, packed()[encoding], mtime_ns=placed.mtime_ns, replaced=replaced):
+        if outputs.write(path, packed()[encoding], mtime_ns=placed.mtime_ns, stock=stock):
             written.append(path)
         else:
             outputs.date(path, placed.mtime_ns)
@@ -337,14 +337,14 @@ def pack(data: bytes, encodings: Iterable[str]) -> dict[str, bytes]:
 
 
 def write_file(
-    root: str, file: File, encodings: Sequence[str], *, replaced: outputs.Replaced | None = None
+    root: str, file: File, encodings: Sequence[str], *, stock: outputs.Stock | None = None
 ) -> list[str]:
     """Writes a file if its bytes changed, then its compressed siblings; returns the paths of what was written.
 
     Raises OutputError.
     """
-    placed = place(root, file, replaced=replaced)
-    return place_siblings(placed, lambda: pack(file.data, encodings), encodings, replaced=replaced)
+    placed = place(root, file, stock=stock)
+    return place_siblings(placed, lambda: pack(file.data, encodings), encodings, stock=stock)
 
 
 def _mtime_ns(path: str) -> int | None:

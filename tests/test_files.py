@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -400,36 +401,92 @@ def test_write_makes_the_file_and_its_folders_once(root: Path) -> None:
     outputs.sync(str(path.parent))
 
 
+def held(path: Path) -> set[int]:
+    """The inodes of open files without a name that had this path, or were made for this folder."""
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        link = os.path.realpath(f"/proc/self/fd/{fd}")
+        if link == f"{path} (deleted)" or re.fullmatch(rf"{path}/#\d+ \(deleted\)", link):
+            found.add(os.fstat(int(fd)).st_ino)
+    return found
+
+
 def test_what_was_replaced_stays_open_for_a_while(root: Path) -> None:
     path = str(root / "feed")
-
-    def held() -> int:
-        links = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
-        return links.count(f"{path} (deleted)")
-
-    with outputs.Replaced(limit=2) as replaced:
-        assert outputs.write(path, b"0", replaced=replaced)
+    with outputs.Stock(replaced=2) as stock:
+        assert outputs.write(path, b"0", stock=stock)
         for number in range(1, 5):
-            assert outputs.write(path, b"%d" % number, replaced=replaced)
-            assert not outputs.write(path, b"%d" % number, replaced=replaced)
-        assert held() == 2
-    assert held() == 0
+            assert outputs.write(path, b"%d" % number, stock=stock)
+            assert not outputs.write(path, b"%d" % number, stock=stock)
+        assert len(held(root / "feed")) == 2
+    assert not held(root / "feed")
     assert Path(path).read_bytes() == b"4"
 
 
 def test_what_was_replaced_is_let_go_where_room_runs_out(root: Path) -> None:
     path = str(root / "feed")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with outputs.Replaced() as replaced:
+    with outputs.Stock() as stock:
         free = os.dup(0)
         os.close(free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (free + 6, before[1]))
         try:
             for number in range(20):
-                assert outputs.write(path, b"%d" % number, replaced=replaced)
+                assert outputs.write(path, b"%d" % number, stock=stock)
+            stock.refill()  # as far as it goes
+            assert outputs.write(path, b"20", stock=stock)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    assert Path(path).read_bytes() == b"19"
+    assert Path(path).read_bytes() == b"20"
+    stock.free()
+
+
+def test_files_are_made_before_they_are_needed(root: Path) -> None:
+    stock = outputs.Stock(blanks=5)
+    one, other = root / "one", root / "other"
+
+    def write(text: bytes, *paths: Path) -> set[int]:
+        for path in paths:
+            assert outputs.write(str(path), text, mtime_ns=NOW_NS, stock=stock)
+            assert (path.read_bytes(), path.stat().st_mtime_ns) == (text, NOW_NS)
+        stock.refill()
+        return {path.stat().st_ino for path in paths}
+
+    write(b"1", one / "a", one / "b", one / "c")
+    made = held(one)
+    if not made:
+        pytest.skip("this file system makes no files without a name")
+    assert len(made) == 3
+    assert write(b"2", one / "a", one / "b", one / "c", one / "d") > made  # one more than there were
+    made = held(one)
+    assert len(made) == 4
+    stock.refill()  # nothing was written
+    assert held(one) == made
+    write(b"3", one / "a", *(other / name for name in "abcde"))
+    assert (len(held(one)), len(held(other))) == (1, 4)
+    write(b"4", other / "a")
+    assert (len(held(one)), len(held(other))) == (0, 1)
+    assert sorted(os.listdir(one)) == ["a", "b", "c", "d"]
+    assert stock.free()
+    assert not stock.free()
+    assert not held(other)
+
+
+def test_where_a_blank_file_cannot_be_named_another_is_written(root: Path) -> None:
+    class OfAnotherDisk(outputs.Stock):
+        def take(self, folder: str) -> int | None:
+            super().take(folder)
+            return os.memfd_create("blank")
+
+    path, stock = root / "feeds/feed", OfAnotherDisk()
+    for text in (b"1", b"2"):
+        assert outputs.write(str(path), text, stock=stock)
+        assert path.read_bytes() == text
+    assert os.listdir(path.parent) == ["feed"]
+    stock.free()
+    shutil.rmtree(path.parent)
+    stock.refill()
+    assert not stock.free()
 
 
 def test_date(root: Path) -> None:
@@ -442,11 +499,15 @@ def test_date(root: Path) -> None:
 
 def test_written_files_have_the_mode_of_any_new_file(root: Path) -> None:
     before = os.umask(0o027)
+    stock = outputs.Stock()
     try:
-        outputs.write(str(root / "a"), b"")
+        for text in (b"", b"from a blank one"):
+            outputs.write(str(root / "a"), text, stock=stock)
+            stock.refill()
+            assert stat.S_IMODE((root / "a").stat().st_mode) == 0o640
     finally:
         os.umask(before)
-    assert stat.S_IMODE((root / "a").stat().st_mode) == 0o640
+        stock.free()
 
 
 def test_write_replaces_a_symlink_and_leaves_its_target(root: Path) -> None:
