@@ -236,8 +236,18 @@ class Listed(Struct, frozen=True):
     urls: dict[model.Format, str]
 
 
+def alphabetical(title: str, urls: Iterable[str]) -> tuple[str, ...]:
+    """The key that lists of feeds are sorted by: letters with marks are as those without, and the rest decides ties.
+
+    >>> sorted(["Patrimoine", "Économie", "energy"], key=lambda title: alphabetical(title, ()))
+    ['Économie', 'energy', 'Patrimoine']
+    """
+    letters = "".join(char for char in unicodedata.normalize("NFKD", title) if not unicodedata.combining(char))
+    return letters.casefold(), title, *urls
+
+
 def _grouped(feeds: Iterable[Listed]) -> dict[str, list[Listed]]:
-    ordered = sorted(feeds, key=lambda feed: (feed.title.casefold(), tuple(feed.urls.values())))
+    ordered = sorted(feeds, key=lambda feed: alphabetical(feed.title, feed.urls.values()))
     groups = {title: [feed for feed in ordered if feed.kind == kind] for kind, title in GROUP_TITLES.items()}
     return {title: members for title, members in groups.items() if members}
 

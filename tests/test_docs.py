@@ -5,7 +5,9 @@ The build needs Sphinx, which ./test installs (see .ci/env.sh); without it, the 
 
 from __future__ import annotations
 
+import doctest
 import fnmatch
+import importlib
 import importlib.util
 import os
 import re
@@ -47,6 +49,17 @@ def blocks(path: Path) -> Iterator[tuple[str, str, str]]:
         options = re.match(r"(?::[a-z-]+:[^\n]*\n)+\n?", text)
         caption = re.search(r"^:caption: (.+)$", options[0], re.MULTILINE) if options else None
         yield language, caption[1] if caption else "", text[options.end():] if options else text
+
+
+def test_examples_in_docstrings_are_true() -> None:
+    tried = 0
+    for path in (ROOT / "feedd").rglob("*.py"):
+        if ">>> " in path.read_text():
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found = doctest.testmod(importlib.import_module(module))
+            assert not found.failed, module
+            tried += found.attempted
+    assert tried
 
 
 # --- the build -------------------------------------------------------------------------------------------------------

@@ -361,6 +361,7 @@ def test_the_index_groups_feeds_as_the_opml_list_does() -> None:
     assert [words(title) for title in page.iter("h2")] == opml.xpath("//body/outline/@text")
     names = [words(name) for name in page.xpath("//*[@class='name']")]
     assert names == [title.removesuffix(" – Example News") for title in opml.xpath("//outline/outline/@title")]
+    assert names == ["Example News", "Short reads", "Apes", "Éclairs", "zebras", "News", "Tidewire"]
     assert links(page, "//nav//a") == [
         ("Everything 1", "#all"), ("Selections 1", "#custom"), ("Topics 3", "#topic"), ("Categories 1", "#category"),
         ("Providers 1", "#provider"),

@@ -64,7 +64,7 @@ def index_page(settings: site.Settings, cards: Iterable[Card]) -> bytes:
 def _grouped(cards: Iterable[Card]) -> list[tuple[str, str, list[Card]]]:
     """(kind, title, cards) of each group that has any, ordered as the OPML list is."""
     by_kind: dict[str, list[Card]] = {}
-    for card in sorted(cards, key=lambda card: (card.title.casefold(), tuple(card.urls.values()))):
+    for card in sorted(cards, key=lambda card: site.alphabetical(card.title, card.urls.values())):
         by_kind.setdefault(card.kind, []).append(card)
     return [(kind, title, by_kind[kind]) for kind, title in site.GROUP_TITLES.items() if kind in by_kind]
 
