@@ -84,7 +84,8 @@ def write(
     said = store.find_meta("listing")
     if said == _STALE and not stale:
         return False
-    if said == _WRITTEN and is_written(out, settings):
+    knows_articles = store.find_meta("root") is not None  # else the state is new, and the articles may be away
+    if (said == _WRITTEN or not knows_articles) and is_written(out, settings):
         return False
     for file in listing(store, settings):
         sync(rebuild.write_file(out, file, settings.encodings))

@@ -472,6 +472,27 @@ def test_a_state_torn_while_running_is_made_anew_with_the_same_ids(tmp_path: Pat
     site.check()
 
 
+def test_feeds_stay_while_the_articles_are_away_from_a_state_that_was_torn(tmp_path: Path) -> None:
+    site = Site(tmp_path, feeds={"limit": 100})
+    ids = many_articles(site)
+    before = tree(site.out)
+    away = tmp_path / "away"
+    site.articles.rename(away)
+    _garbage(site.state / "feedd.db")
+    with site.running(ready=False) as feedd:
+        feedd.wait("state is torn, it is made anew from the articles with the same entry ids")
+        feedd.wait("the folder of articles is gone, its feeds stay as they are")
+    assert tree(site.out) == before
+    with site.running(ready=False) as feedd:  # with a state that is sound, and knows nothing
+        feedd.wait("the folder of articles is gone, its feeds stay as they are")
+        feedd.wait("serving")
+        assert tree(site.out) == before
+        away.rename(site.articles)
+        feedd.wait("up to date")
+        assert site.ids() == ids
+    site.check()
+
+
 # --- an output that cannot be written (whole disks: test_faults_disk) -------------------------------------------------
 
 
