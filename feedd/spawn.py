@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import wait
 
 context = get_context("spawn")
@@ -19,6 +19,7 @@ context = get_context("spawn")
 @contextmanager
 def without_signals() -> Iterator[None]:
     """Processes that start inside do not get SIGINT and SIGTERM: Ctrl-C is for the one who waits."""
+    resource_tracker.ensure_running()  # it comes with the first process, and lets the signals through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         yield
