@@ -39,6 +39,10 @@ class Custody:
     def begin(self) -> None:
         """At the start of a process: what one that was killed left half-written goes. Raises as `own` does."""
         self.own()
+        self.clean()
+
+    def clean(self) -> None:
+        """Removes what a killed process was writing; to be called while nobody writes."""
         outputs.clean_temporaries(self._plan.out)
 
     def own(self) -> None:

@@ -43,6 +43,10 @@ class Inline:
         self._threads.shutdown(cancel_futures=True)
         self._stock.free()
 
+    def rest(self) -> None:
+        """Lets go of what was made ready for the next batch: there is none for now."""
+        self._stock.free()
+
     def make(self, store: Store, documents: Sequence[tuple[int, int]]) -> list[bulk.Done]:
         """Renders and writes documents; returns when all of their files would survive a power cut."""
         done: list[bulk.Done] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 import stat as mode_bits
 from collections import Counter
 from typing import Self
@@ -18,7 +19,7 @@ TEMPORARY_PREFIX = ".feedd-"
 
 _READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK | os.O_NOFOLLOW
 _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-_BLANK_FLAGS = os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_TMPFILE", os.O_CREAT | os.O_EXCL)  # those refuse a folder
+_BLANK_FLAGS = os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_TMPFILE", 0)
 _MODE = 0o644  # less the umask, as for any file; mkstemp would give 0600
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE})  # what letting go of files may mend
 
@@ -29,10 +30,12 @@ class Stock:
     Blank files, which have no name yet, made when nobody waits: ext4 takes 130 us instead of 10 to make one once some
     thousands were freed, for it looks at each of the last minutes and gives it to nobody. And replaced files, kept
     open until the context is left: a rename that frees the blocks of an old file takes 95 us instead of 5.
+
+    Whoever has blank files holds descriptors, and its file system from being mounted read-only: `free` them at rest.
     """
 
-    def __init__(self, *, replaced: int = 200, blanks: int = 128) -> None:
-        self._limits = replaced, blanks
+    def __init__(self, *, replaced: int = 200, blanks: int = 128 if hasattr(os, "O_TMPFILE") else 0) -> None:
+        self._limits = replaced, min(blanks, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8)
         self._replaced: list[int] = []
         self._blanks: dict[str, list[int]] = {}
         self._written: Counter[str] = Counter()  # folder -> how many files since `refill`
@@ -62,9 +65,12 @@ class Stock:
             room -= wanted
             blanks = self._blanks.setdefault(folder, [])
             _close_all(blanks, but=wanted)
-            with contextlib.suppress(OSError):  # not every file system has such files
+            try:
                 while len(blanks) < wanted:
                     blanks.append(os.open(folder, _BLANK_FLAGS, _MODE))
+            except OSError:  # too many are open, or the file system has no such files
+                self.free()
+                break
         self._written.clear()
 
     def free(self) -> bool:

@@ -35,10 +35,12 @@ class Pool:
         try:
             with spawn.without_signals():
                 for _ in range(count):
-                    self._free.put(self._start(prepare, value))
-        except OSError as error:
+                    self._threads.submit(self._greet, self._start(), prepare, value)
+        except BaseException as error:
             self.close()
-            raise errors.WorkerError(f"no worker process can be started: {errors.in_words(error)}") from error
+            if isinstance(error, OSError | RuntimeError):  # the latter: no thread can be started
+                raise errors.WorkerError(f"no worker process can be started: {_in_words(error)}") from error
+            raise
 
     def submit(self, function: Callable[[P], T], value: P) -> Future[T]:
         """The call's result or error in time; WorkerError if its process ended."""
@@ -46,19 +48,27 @@ class Pool:
 
     def close(self) -> None:
         """Waits for the calls that are being answered; those that are not begun are not made."""
-        self._threads.shutdown(cancel_futures=True)
-        for _, pipe in self._started:
-            pipe.close()
+        try:
+            self._threads.shutdown(cancel_futures=True)
+        finally:
+            for _, pipe in self._started:
+                pipe.close()
         for process, _ in self._started:
             process.join()
 
-    def _start(self, prepare: Callable[[P], None], value: P) -> Connection:
+    def _start(self) -> Connection:
+        """The process is given nothing but its pipe: whoever writes to one that dies as it starts may wait for ever."""
         ours, theirs = spawn.context.Pipe()
         with theirs:  # nobody but the process has it open then: its death is the pipe's end
-            process = spawn.context.Process(target=_serve, args=(theirs, prepare, value), name="worker")
+            process = spawn.context.Process(target=_serve, args=(theirs,), name="worker")
             process.start()
         self._started.append((process, ours))
         return ours
+
+    def _greet(self, pipe: Connection, prepare: Callable[[P], None], value: P) -> None:
+        with suppress(OSError):  # it has ended, as its first call will find
+            pipe.send((prepare, value))
+        self._free.put(pipe)
 
     def _ask(self, function: Callable[[P], T], value: P) -> T:
         pipe = self._free.get()
@@ -74,10 +84,15 @@ class Pool:
         return result  # type: ignore[no-any-return]
 
 
-def _serve(pipe: Connection, prepare: Callable[[P], None], value: P) -> None:
+def _in_words(error: BaseException) -> str:
+    return errors.in_words(error) if isinstance(error, OSError) else str(error)
+
+
+def _serve(pipe: Connection) -> None:
     spawn.end_with_parent()
-    prepare(value)
     with suppress(EOFError, OSError):  # whoever asked has closed the pipe
+        prepare, value = pipe.recv()
+        prepare(value)
         while True:
             pipe.send(_answer(*pipe.recv()))
 

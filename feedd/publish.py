@@ -79,8 +79,18 @@ class Publisher:
         done again, from a scan on.
         """
         self._dismiss()
+        self.custody.clean()
         self._parallel = False
+        self.interrupted()
+
+    def interrupted(self) -> None:
+        """Something failed on the way: where feedd wrote is not known, and descriptors may be wanted elsewhere."""
         self.custody.interrupted()
+        self.rest()
+
+    def rest(self) -> None:
+        """There is nothing to be done for now: lets go of what was made ready for the next edit."""
+        self._inline.rest()
 
     def _dismiss(self) -> None:
         workers, self._workers = self._workers, None

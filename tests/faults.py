@@ -70,8 +70,12 @@ def disk(target: Path, options: str) -> Iterator[None]:
 
 
 def turn_read_only(target: Path, options: str) -> None:
-    """The disk takes nothing any more."""
-    _mount(target, "tmpfs", flags=MS_REMOUNT | MS_RDONLY, options=options)
+    """The disk takes nothing any more. It is busy for a second after an edit: files are ready for the next one."""
+    places = os.fsencode("none"), os.fsencode(target), b"tmpfs"
+    until(
+        lambda: _libc.mount(*places, MS_REMOUNT | MS_RDONLY, options.encode()) == 0, "the disk is no longer busy",
+        within_s=3,
+    )  # fmt: skip
 
 
 def turn_writable(target: Path, options: str) -> None:

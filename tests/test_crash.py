@@ -138,6 +138,7 @@ def test_workers_that_are_killed_hold_up_nothing(large: Site, moment: str, count
         feedd.wait("up to date", within_s=60)
         until(large.is_written, "everything is written", within_s=60)
         assert workers_of(feedd) == []
+        assert not [name for name in tree(large.out) if "/.feedd-" in f"/{name}"]
     assert len(large.paths()) == 2_500
     large.check()
 

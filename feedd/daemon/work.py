@@ -24,6 +24,7 @@ from feedd.store.sqlite import set_aside
 FEW_DOCUMENTS = 1_000  # so many archives are written before the daemon calls itself ready
 GONE = "the folder of articles is gone, its feeds stay as they are"
 RETRY_S = (2.0, 5.0, 10.0)  # after the output or the state could not be written
+REST_S = 1.0  # without news: then there may be none for long
 CALM = 100.0  # somebody who always changes the output takes a hundredth of the time at most
 
 
@@ -50,6 +51,7 @@ class Work:
         self._prepared = self._begun = self._scanned = self._replaced = False
         self._reconciled = True
         self._is_disturbed, self._calm_until = False, 0.0  # somebody else changed the output; monotonic seconds
+        self._is_at_rest = True
         self._up_to_date = ""  # in words, from then on
         self._parallel = True  # until a worker was killed
         self._trouble = ""  # what cannot be done, as was said
@@ -78,10 +80,16 @@ class Work:
             left = True
             sys.setswitchinterval(0.0005)  # threads that compress wait for this one less: a tenth of an edit's time
             while not self._stopping.is_set():
-                patience_s = self._watchdog.every_s
+                patience_s = self._watchdog.every_s if self._is_at_rest else REST_S
                 if self._failures:
                     patience_s = min(patience_s, RETRY_S[min(self._failures, len(RETRY_S)) - 1])
-                left = self._guarded(self._watcher.next_batch(0 if left else patience_s))
+                batch = self._watcher.next_batch(0 if left else patience_s)
+                if batch or left:
+                    self._is_at_rest = False
+                elif not self._is_at_rest:
+                    self._publisher.rest()
+                    self._is_at_rest = True
+                left = self._guarded(batch)
                 self._tell_supervisor()
         except Stopped:
             pass
@@ -139,7 +147,7 @@ class Work:
 
     def _retry(self, what: str, error: Exception) -> None:
         self._failures += 1
-        self._publisher.custody.interrupted()
+        self._publisher.interrupted()
         self._say(what, reason=str(error), again_in_s=RETRY_S[min(self._failures, len(RETRY_S)) - 1])
 
     def _say(self, what: str, **fields: object) -> None:
