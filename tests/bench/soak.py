@@ -8,6 +8,7 @@ compares feeds and state, and the status must count as many published articles a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -190,6 +191,7 @@ class Sample:
     at_s: float
     rss: int
     files: int
+    connections: int
     threads: int
     state: int
     feeds: int
@@ -212,10 +214,19 @@ def _churn(newsroom: Newsroom, site: sites.Site, daemon: sites.Daemon, for_s: fl
 
 def _sample(site: sites.Site, pid: int, at_s: float) -> Sample:
     threads = len(os.listdir(f"/proc/{pid}/task"))
-    files = len(os.listdir(f"/proc/{pid}/fd"))
+    files, connections = _open_files(pid)
     return Sample(
-        at_s, measure.memory(pid).rss, files, threads, _size(site.home / "state"), _size(site.feeds)
+        at_s, measure.memory(pid).rss, files, connections, threads, _size(site.home / "state"), _size(site.feeds)
     )  # fmt: skip
+
+
+def _open_files(pid: int) -> tuple[int, int]:
+    """How many a process has open: those that are no sockets, and sockets."""
+    kinds = Counter[bool]()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            kinds[os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:")] += 1
+    return kinds[False], kinds[True]
 
 
 def _size(folder: Path) -> int:
@@ -246,12 +257,12 @@ def _until_quiet(port: int) -> None:
 def _report(samples: list[Sample], newsroom: Newsroom, readers: Readers, minutes: float) -> None:
     rows = [
         (
-            f"{sample.at_s / 60:.0f} min", megabytes(sample.rss), str(sample.files), str(sample.threads),
+            f"{sample.at_s / 60:.0f} min", megabytes(sample.rss), str(sample.files), str(sample.connections), str(sample.threads),
             megabytes(sample.state), megabytes(sample.feeds),
         )
         for sample in samples
     ]  # fmt: skip
-    head = ("after", "RSS", "open files", "threads", "state", "feeds")
+    head = ("after", "RSS", "open files", "sockets", "threads", "state", "feeds")
     table(f"{minutes:g} minutes of {A_SECOND} changes a second, {READERS} readers", head, rows)
     taken = sorted(readers.taken)
     print("\nChanges:", dict(newsroom.done))
