@@ -257,8 +257,8 @@ def _until_quiet(port: int) -> None:
 def _report(samples: list[Sample], newsroom: Newsroom, readers: Readers, minutes: float) -> None:
     rows = [
         (
-            f"{sample.at_s / 60:.0f} min", megabytes(sample.rss), str(sample.files), str(sample.connections), str(sample.threads),
-            megabytes(sample.state), megabytes(sample.feeds),
+            f"{sample.at_s / 60:.0f} min", megabytes(sample.rss), str(sample.files), str(sample.connections),
+            str(sample.threads), megabytes(sample.state), megabytes(sample.feeds),
         )
         for sample in samples
     ]  # fmt: skip
