@@ -47,6 +47,12 @@ class Inline:
         """Lets go of what was made ready for the next batch: there is none for now."""
         self._stock.free()
 
+    def warm(self, store: Store, feed_id: int) -> bool:
+        """Renders the entries of a live feed, for the next edit of one to find the others; False if that is enough."""
+        if store.find_document(feed_id, 0):
+            rebuild.build(store, self._plan.settings, self._cache, feed_id, 0)
+        return self._cache.has_room
+
     def make(self, store: Store, documents: Sequence[tuple[int, int]]) -> list[bulk.Done]:
         """Renders and writes documents; returns when all of their files would survive a power cut."""
         done: list[bulk.Done] = []

@@ -26,6 +26,7 @@ from feedd.store.links import Links
 MANY_PATHS = 1_500  # from here on, starting worker processes pays
 MANY_DOCUMENTS = 400
 APPLY_AT_ONCE = 4_096  # intakes in one transaction
+WARM_FEEDS = 200  # those that changed last are likely to change next
 ARCHIVES_AT_ONCE = 48  # between two looks at what else there is to do
 
 
@@ -59,6 +60,7 @@ class Publisher:
         self._scanned = False
         self._on_news, self._has_links = on_news, run_plan.settings.links is not None
         self._workers: bulk.Workers | None = None
+        self._cold: Iterator[int] | None = None  # feeds whose entries are still to be rendered beforehand
         self._journal = journal.Journal(log, counted or meters.Meters())
         self.totals = self._journal.totals
         self.custody = custody.Custody(store, run_plan, log, self._journal, progress, hold)
@@ -242,6 +244,14 @@ class Publisher:
         if report.listing_changed:
             with self.store.transaction():
                 self.store.put_meta("listing", "")
+
+    def warm(self) -> bool:
+        """Prepares for edits while there are none, one feed at a time; False when that is done."""
+        if self._cold is None:
+            latest = sorted(self.store.list_documents(page=0), key=lambda document: -document.updated_us)
+            self._cold = iter([document.feed_id for document in latest[:WARM_FEEDS]])
+        feed_id = next(self._cold, None)
+        return feed_id is not None and self._inline.warm(self.store, feed_id)
 
     # -- feeds on disk -----------------------------------------------------------------------------------------------
 

@@ -63,6 +63,11 @@ class FragmentCache:
         self._kept: OrderedDict[Hashable, tuple[int, Fragments, int]] = OrderedDict()  # in the order of last use
         self._made = 0
 
+    @property
+    def has_room(self) -> bool:
+        """Whether it is less than half full."""
+        return 2 * self._size < self._max
+
     def begin(self) -> None:
         """Another document is about to be made."""
         self._made += 1

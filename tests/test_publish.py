@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import feedparser
 import msgspec
@@ -15,7 +16,7 @@ import structlog
 from newsroom import SITE, START, Newsroom, article, changed, settings_for, tree
 from structlog.testing import capture_logs
 
-from feedd import model, plan
+from feedd import model, plan, render
 from feedd.rebuild import FragmentCache
 from feedd.site import FeedSettings
 
@@ -639,6 +640,33 @@ def test_the_fragment_cache_forgets_what_many_documents_did_not_show() -> None:
     assert cache.find((1,), 1) is None
     cache.put((2,), 1, {"atom": bytes(998_000)})  # there is room for it: what was forgotten takes up none
     assert cache.find((0,), 1) and cache.find((2,), 1)
+
+
+def test_after_a_rest_an_edit_renders_nothing_but_what_was_edited(
+    room: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(9):
+        room.put(f"{number}.md", article(f"Story {number}", topics=[f"Topic {number % 3}", "All"]))
+    room.publish()
+    room.restart()
+    assert room.publisher.warm()
+    for number in (2, 5, 8):
+        room.drop(f"{number}.md")
+    room.publish()  # a feed may be gone by the time its turn comes
+    while room.publisher.warm():
+        pass
+    rendered: list[str] = []
+    fragments = render.fragments
+
+    def count(entry: model.Entry, *rest: Any) -> Any:
+        rendered.append(entry.article.title)
+        return fragments(entry, *rest)
+
+    monkeypatch.setattr(render, "fragments", count)
+    room.put("4.md", article("Edited", topics=["Topic 1", "All"]))
+    room.publish()
+    assert rendered == ["Edited"]
+    room.check()
 
 
 def test_an_edit_reads_no_table_from_end_to_end(room: Newsroom) -> None:

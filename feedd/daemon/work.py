@@ -51,7 +51,7 @@ class Work:
         self._prepared = self._begun = self._scanned = self._replaced = False
         self._reconciled = True
         self._is_disturbed, self._calm_until = False, 0.0  # somebody else changed the output; monotonic seconds
-        self._is_at_rest = True
+        self._is_at_rest, self._is_cold = True, True
         self._up_to_date = ""  # in words, from then on
         self._parallel = True  # until a worker was killed
         self._trouble = ""  # what cannot be done, as was said
@@ -206,6 +206,8 @@ class Work:
             publisher.write_listing()
         if not self._failures:
             self._meters.well()
+        if not (more or has_news) and self._is_cold and self._ready.is_set():
+            self._is_cold = more = publisher.warm()
         return more
 
     def _look_at_output(self, *, at_rest: bool) -> None:
@@ -296,6 +298,7 @@ class Work:
         self._watcher.ask("new state")
 
     def _new_publisher(self, state: store.Store) -> publish.Publisher:
+        self._is_cold = True
         return publish.Publisher(
             state, self._plan, self._log, settle_ns=50_000_000, progress=self._check, on_news=self._on_news,
             counted=self._meters, parallel=self._parallel, hold=self._hold,
