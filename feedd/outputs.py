@@ -11,6 +11,7 @@ import os
 import resource
 import stat as mode_bits
 from collections import Counter
+from functools import cache
 from typing import Self
 
 from feedd import errors
@@ -101,9 +102,9 @@ def write(path: str, data: bytes, *, mtime_ns: int | None = None, stock: Stock |
     `stock` gives a blank file, if it has one, and is given the old one.
     Raises OutputError with path and reason; the old file is then untouched and no temporary file is left.
     """
-    old = _open_regular(path)
+    old, size = _open_regular(path)
     try:
-        if old is not None and _holds(old, data):
+        if old is not None and size == len(data) and os.read(old, size + 1) == data:
             return False
         try:
             _replace(path, data, mtime_ns, stock)
@@ -172,21 +173,17 @@ def clean_temporaries(folder: str) -> int:
     return removed
 
 
-def _open_regular(path: str) -> int | None:
-    """A descriptor of the regular file at `path`, None if there is none that can be read."""
+def _open_regular(path: str) -> tuple[int | None, int]:
+    """A descriptor of the regular file at `path`, and its size; None if there is none that can be read."""
     try:
         fd = os.open(path, _READ_FLAGS)
     except OSError:
-        return None
-    if mode_bits.S_ISREG(os.fstat(fd).st_mode):
-        return fd
+        return None, 0
+    facts = os.fstat(fd)
+    if mode_bits.S_ISREG(facts.st_mode):
+        return fd, facts.st_size
     os.close(fd)
-    return None
-
-
-def _holds(fd: int, data: bytes) -> bool:
-    """True if an open file has exactly these bytes."""
-    return os.fstat(fd).st_size == len(data) and os.read(fd, len(data) + 1) == data
+    return None, 0
 
 
 def _replace(path: str, data: bytes, mtime_ns: int | None, stock: Stock | None) -> None:
@@ -208,12 +205,18 @@ def _write_blank(fd: int, path: str, data: bytes, mtime_ns: int | None) -> bool:
     """Fill a file that has no name, name it, and close it; False if that cannot be: another disk, or none of /proc."""
     try:
         _write_open(fd, data, mtime_ns)
-        os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)  # src_dir_fd: else it calls link(2)
+        os.link(str(fd), path, src_dir_fd=_own_files(), follow_symlinks=True)
     except OSError:
         return False
     finally:
         os.close(fd)
     return True
+
+
+@cache
+def _own_files() -> int:
+    """The folder of this process's descriptors, open for good: its path takes as long to find as a link to make."""
+    return os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _write_new(path: str, data: bytes, mtime_ns: int | None) -> None:

@@ -19,10 +19,10 @@ from feedd import errors, model, outputs, pages, plan, render, site
 from feedd.freshness import effects, urls
 from feedd.store import Store
 
-# Compressing is the most of an edit. A feed of 106 kB takes 0.09 ms by ISA-L at 1 (14.8 kB), 0.39 ms by libdeflate at 4
-# (12.7 kB); and by brotli 0.40 ms at 3 (13.2 kB), 0.58 ms at 4 (12.9 kB), 1.03 ms at 5 (11.5 kB).
+# Compressing is the most of an edit. A feed of 92 kB takes 0.10 ms by ISA-L at 1 (13.5 kB), 0.39 ms by libdeflate at 4;
+# and by brotli 0.32 ms at 2 (12.6 kB), 0.38 ms at 3 (12.2 kB), 0.53 ms at 4 (11.9 kB).
 GZIP_LEVEL = 1
-BROTLI_QUALITY = 3
+BROTLI_QUALITY = 2
 SUFFIXES = {"gzip": ".gz", "brotli": ".br"}
 
 
