@@ -43,6 +43,11 @@ class Inline:
         self._threads.shutdown(cancel_futures=True)
         self._stock.free()
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is held for the next batch."""
+        return not self._stock.has_blanks
+
     def rest(self) -> None:
         """Lets go of what was made ready for the next batch: there is none for now."""
         self._stock.free()

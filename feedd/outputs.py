@@ -54,6 +54,11 @@ class Stock:
         blanks = self._blanks.get(folder)
         return blanks.pop() if blanks else None
 
+    @property
+    def has_blanks(self) -> bool:
+        """Whether there is a blank file."""
+        return any(self._blanks.values())
+
     def refill(self) -> None:
         """Makes ready for as many files in each folder as were written in it since the last time, if any were."""
         if not self._written:

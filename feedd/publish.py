@@ -90,6 +90,11 @@ class Publisher:
         self.custody.interrupted()
         self.rest()
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is held that was made ready for the next edit."""
+        return self._inline.is_at_rest
+
     def rest(self) -> None:
         """There is nothing to be done for now: lets go of what was made ready for the next edit."""
         self._inline.rest()

@@ -51,7 +51,7 @@ class Work:
         self._prepared = self._begun = self._scanned = self._replaced = False
         self._reconciled = True
         self._is_disturbed, self._calm_until = False, 0.0  # somebody else changed the output; monotonic seconds
-        self._is_at_rest, self._is_cold = True, True
+        self._is_cold = True
         self._up_to_date = ""  # in words, from then on
         self._parallel = True  # until a worker was killed
         self._trouble = ""  # what cannot be done, as was said
@@ -80,15 +80,12 @@ class Work:
             left = True
             sys.setswitchinterval(0.0005)  # threads that compress wait for this one less: a tenth of an edit's time
             while not self._stopping.is_set():
-                patience_s = self._watchdog.every_s if self._is_at_rest else REST_S
+                patience_s = self._watchdog.every_s if self._publisher.is_at_rest else REST_S
                 if self._failures:
                     patience_s = min(patience_s, RETRY_S[min(self._failures, len(RETRY_S)) - 1])
                 batch = self._watcher.next_batch(0 if left else patience_s)
-                if batch or left:
-                    self._is_at_rest = False
-                elif not self._is_at_rest:
+                if not (batch or left):
                     self._publisher.rest()
-                    self._is_at_rest = True
                 left = self._guarded(batch)
                 self._tell_supervisor()
         except Stopped:
