@@ -250,6 +250,12 @@ class Daemon:
         return found
 
 
+def nameless(feedd: Daemon) -> list[str]:
+    """Files that it has open and that have no name, yet or any more."""
+    links = [os.path.realpath(f"/proc/{feedd.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{feedd.pid}/fd")]
+    return [link for link in links if link.endswith(" (deleted)")]
+
+
 def environment() -> dict[str, str]:
     """What feedd is started with: this checkout, and a log that is no terminal's."""
     without = ("PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 from newsroom import article, changed, tree
-from processes import Daemon, Site, until
+from processes import Daemon, Site, nameless, until
 
 STOP_WITHIN_S = 1.0
 BUSY_STOP_WITHIN_S = 2.0  # 0.2 to 0.6 s on two free cores; but tests run side by side
@@ -359,19 +359,14 @@ def test_ctrl_c_at_a_terminal_reaches_the_workers_too_and_they_do_not_mind(tmp_p
 def test_files_made_ready_are_let_go_when_nothing_is_to_be_done(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.put("one.md", article("One"))
-
-    def ready() -> list[str]:
-        links = [os.path.realpath(f"/proc/{feedd.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{feedd.pid}/fd")]
-        return [link for link in links if link.startswith(str(site.out)) and link.endswith("(deleted)")]
-
     with site.running() as feedd:
         site.put("one.md", article("Edited"))
         until(lambda: site.titles() == ["Edited"], "by an event")
-        until(lambda: not ready(), "it is at rest")
+        until(lambda: not nameless(feedd), "it is at rest")
         site.configure(site={"title": "Other News"})
         until(lambda: b"Other News" in (site.out / "all.atom").read_bytes(), "by a reload, which is none")
         until(site.is_written, "all of it")
-        until(lambda: not ready(), "it is at rest")
+        until(lambda: not nameless(feedd), "it is at rest")
 
 
 # --- state ------------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from tests.linksite import (
     url_of,
 )
 from tests.newsroom import changed, tree
-from tests.processes import FEEDD, environment, until
+from tests.processes import FEEDD, environment, nameless, until
 
 SLOW_MS = 60
 NEVER = "0 0 30 2 *"
@@ -140,6 +140,7 @@ def test_what_is_found_by_hand_is_published_by_the_daemon_and_rules_are_those_of
         assert "1 links checked" in said and "The feedd that is running will publish what was found." in said
         run(site, "links", "mark", good, "dead")
         until(lambda: "(dead link)" in json.dumps(site.items("topics/tides")), "it is published")
+        until(lambda: not nameless(feedd), "without files, too, what was made ready is let go of")
         assert not feedd.find("links checked")  # cron says never
     site.check()
     published = tree(site.out)
