@@ -81,6 +81,6 @@ class OutputError(FeeddError):
     """A feed could not be written: full disk, read-only output. The last good one stays."""
 
 
-def in_words(error: OSError) -> str:
+def in_words(error: BaseException) -> str:
     """What the system says of an error, to stand within a sentence."""
-    return (error.strerror or str(error)).lower()
+    return (getattr(error, "strerror", "") or str(error)).lower()

@@ -39,7 +39,7 @@ class Pool:
         except BaseException as error:
             self.close()
             if isinstance(error, OSError | RuntimeError):  # the latter: no thread can be started
-                raise errors.WorkerError(f"no worker process can be started: {_in_words(error)}") from error
+                raise errors.WorkerError(f"no worker process can be started: {errors.in_words(error)}") from error
             raise
 
     def submit(self, function: Callable[[P], T], value: P) -> Future[T]:
@@ -82,10 +82,6 @@ class Pool:
         if error is not None:
             raise error
         return result  # type: ignore[no-any-return]
-
-
-def _in_words(error: BaseException) -> str:
-    return errors.in_words(error) if isinstance(error, OSError) else str(error)
 
 
 def _serve(pipe: Connection) -> None:

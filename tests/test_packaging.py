@@ -184,3 +184,14 @@ def test_it_publishes_as_a_number_without_rights_over_a_read_only_root(tmp_path:
     feed = tmp_path / "feeds/all.json"
     assert len(json.loads(feed.read_bytes())["items"]) == 50
     assert feed.stat().st_uid == 10001
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no checkout of git")
+def test_nothing_is_at_the_top_but_what_belongs_there() -> None:
+    """Else what a trial leaves in the project is committed with the next change."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {path.partition("/")[0] for path in listed.split("\0") if path} == {
+        ".ci", ".dockerignore", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "Dockerfile", "README.md", "articles",
+        "bench", "config.toml", "deploy", "docs", "feedd", "feeds", "pyproject.toml", "requirements.lock", "run",
+        "test", "tests",
+    }  # fmt: skip
