@@ -74,28 +74,30 @@ def mark_stale(store: Store) -> None:
         store.put_meta("listing", _STALE)
 
 
-def write(
-    store: Store, settings: site.Settings, out: str, sync: Callable[[Sequence[str]], None], *, stale: bool
-) -> bool:
-    """At once when a feed was made, removed or renamed; if only counts and times are stale, when asked for by `stale`.
-
-    True if files may have changed. Raises OutputError.
+def is_wanted(store: Store, settings: site.Settings, out: str, *, stale: bool) -> bool:
+    """Whether to write them now: at once when a feed was made, removed or renamed or they were lost, which `custody`
+    finds out; if only counts and times are stale, when asked for by `stale`.
     """
     said = store.find_meta("listing")
-    if said == _STALE and not stale:
-        return False
+    if said in (_WRITTEN, _STALE):
+        return said == _STALE and stale
     knows_articles = store.find_meta("root") is not None  # else the state is new, and the articles may be away
-    if (said == _WRITTEN or not knows_articles) and is_written(out, settings):
-        return False
+    return knows_articles or not _are_there(out, settings)
+
+
+def write(store: Store, settings: site.Settings, out: str, sync: Callable[[Sequence[str]], None]) -> None:
+    """The two files, where `mark_written` is to follow. Raises OutputError."""
     for file in listing(store, settings):
         sync(rebuild.write_file(out, file, settings.encodings))
-    with store.transaction():
-        store.put_meta("listing", _WRITTEN)
-    return True
 
 
-def is_written(out: str, settings: site.Settings) -> bool:
-    """Whether the two files and their siblings are there."""
+def mark_written(store: Store) -> None:
+    """They are as they should be; inside a transaction."""
+    store.put_meta("listing", _WRITTEN)
+
+
+def _are_there(out: str, settings: site.Settings) -> bool:
+    """Whether the two files and their siblings are, of whatever time."""
     suffixes = ["", *(rebuild.SUFFIXES[encoding] for encoding in settings.encodings)]
     return all(os.path.exists(os.path.join(out, name + suffix)) for name in NAMES for suffix in suffixes)
 

@@ -97,10 +97,10 @@ class Custody:
         """
         due = inventory.due(self._store, self._plan.settings, self._progress)
         found = inventory.compare(self._plan.out, due, self._stamps.is_other)
-        lost = {owner for path in (*found.missing, *found.damaged) if (owner := due.files[path])}
+        lost = {due.files[path] for path in (*found.missing, *found.damaged)}
         with self._store.transaction():
-            self._store.mark_dirty((feed_id, page, 0) for feed_id, page in sorted(lost))
-            if any(due.files[path] is None for path in found.damaged):
+            self._store.mark_dirty((*owner, 0) for owner in sorted(filter(None, lost)))
+            if None in lost:
                 self._store.put_meta("listing", "")
         self._journal.note_lost(found, due)
         self._stamps.put(found.folders)
@@ -114,4 +114,4 @@ class Custody:
             self._log.info(
                 "files removed", count=len(found.strays), first=found.strays[0], cause="no feed is to have them"
             )
-        return bool(found.missing or found.damaged)
+        return bool(lost)

@@ -333,6 +333,7 @@ class Publisher:
 
     def _finish(self, written: Sequence[bulk.Done], failed: Sequence[bulk.Done], *, now: int) -> None:
         """Marks what was written, and says so with its cause."""
+        self.custody.wrote(os.path.dirname(d.base) for d in (*written, *failed))
         with self.store.transaction():
             self.store.mark_written(
                 (d.feed_id, d.page, d.seq, d.floor, d.updated_us, d.entries, d.size, now if d.changed else None)
@@ -346,7 +347,6 @@ class Publisher:
             # Changed or not: it may be that a kill came after the files, and before they were marked.
             if any(not d.page for d in written):
                 catalog.mark_stale(self.store)
-        self.custody.wrote(os.path.dirname(d.base) for d in (*written, *failed))
         if topics:
             self._on_news([topic.url for topic in topics])
         self._journal.note_failed(failed)
@@ -369,5 +369,8 @@ class Publisher:
         self._write_listing(stale=True)
 
     def _write_listing(self, *, stale: bool) -> None:
-        if catalog.write(self.store, self.plan.settings, self.plan.out, self._inline.sync, stale=stale):
+        if catalog.is_wanted(self.store, self.plan.settings, self.plan.out, stale=stale):
+            catalog.write(self.store, self.plan.settings, self.plan.out, self._inline.sync)
             self.custody.wrote(("",))
+            with self.store.transaction():
+                catalog.mark_written(self.store)

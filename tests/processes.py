@@ -110,6 +110,16 @@ class Site:
         with open_store(str(self.state), read_only=True) as state:
             return state.count_dirty() == 0 and state.find_meta("listing") == "written"
 
+    def build(self, *, now: int) -> None:
+        """`feedd build` as it was at a time, in seconds: in this process."""
+        plan = opening.plan_of(config.load(self.config))
+        with open_store(str(self.state)) as store:
+            publisher = publish.Publisher(store, plan, structlog.get_logger(), settle_ns=0, parallel=False)
+            publisher.prepare(now=now)
+            assert publisher.scan(now=now, now_ns=now * 10**9) == ()
+            assert publisher.rebuild(now=now) == 0
+            publisher.close()
+
     def clean_rebuild(self) -> dict[str, bytes]:
         """What the same state gives when every document is written anew, into an empty folder, in this process."""
         folder = self.folder / "oracle"
@@ -252,7 +262,10 @@ class Daemon:
 
 def nameless(feedd: Daemon) -> list[str]:
     """Files that it has open and that have no name, yet or any more."""
-    links = [os.path.realpath(f"/proc/{feedd.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{feedd.pid}/fd")]
+    links = []
+    for fd in Path(f"/proc/{feedd.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            links.append(os.readlink(fd))
     return [link for link in links if link.endswith(" (deleted)")]
 
 
