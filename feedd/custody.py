@@ -97,12 +97,12 @@ class Custody:
         """
         due = inventory.due(self._store, self._plan.settings, self._progress)
         found = inventory.compare(self._plan.out, due, self._stamps.is_other)
-        lost = {due.files[path] for path in (*found.missing, *found.damaged)}
+        lost = {*found.missing.values(), *found.damaged.values()}
         with self._store.transaction():
             self._store.mark_dirty((*owner, 0) for owner in sorted(filter(None, lost)))
             if None in lost:
                 self._store.put_meta("listing", "")
-        self._journal.note_lost(found, due)
+        self._journal.note_lost(found)
         self._stamps.put(found.folders)
         try:
             for path in found.strays:

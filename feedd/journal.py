@@ -67,16 +67,16 @@ class Journal:
         for feed_id in feed_ids:
             self._causes.setdefault(feed_id, (cause, 1))
 
-    def note_lost(self, found: inventory.Differences, due: inventory.Due) -> None:
+    def note_lost(self, found: inventory.Differences) -> None:
         """Files that feedd wrote, and that are gone or others: somebody else was there."""
-        for what, paths in (("missing", found.missing), ("changed", found.damaged)):
-            if paths:
+        for what, files in (("missing", found.missing), ("changed", found.damaged)):
+            if files:
                 self._log.warning(
-                    f"files of feeds are {what}, they are written again", count=len(paths), first=paths[0],
+                    f"files of feeds are {what}, they are written again", count=len(files), first=min(files),
                     cause="not by feedd: somebody else did it, or this is another folder",
                 )
-            for path in paths:
-                if owner := due.files[path]:
+            for path, owner in sorted(files.items()):
+                if owner:
                     self.expect(owner[:1], f"{what}: {path}")
 
     def note_written(self, documents: Iterable[bulk.Done]) -> None:

@@ -271,11 +271,9 @@ class _Output:
 
     def _strays(self) -> set[str]:
         """Files that have the name of a feed's, and belong to none; and what a killed write left."""
-        wanted = inventory.due(self._store, self._settings, self._progress).files
-        present = set(catalog.list_own(self._plan.out))
-        if not self._running:
-            present |= set(_temporaries(self._plan.out))
-        return present - wanted.keys()
+        due = inventory.due(self._store, self._settings, self._progress)
+        strays = set(inventory.compare(self._plan.out, due, lambda _folder, _mtime_ns: False).strays)
+        return strays if self._running else strays.union(_temporaries(self._plan.out))
 
 
 def _temporaries(out: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ A part of `sqlite.Store`, over the same connection; what the rows mean is decide
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from feedd import plan
 from feedd.store.database import Database
@@ -90,6 +90,11 @@ class Documents(Database):
     def list_documents(self, *, page: int | None = None) -> list[Document]:
         where = "" if page is None else f"WHERE page = {page:d}"
         return [Document(*row) for row in self._db.execute(f"SELECT * FROM document {where} ORDER BY feed_id, page")]
+
+    def iter_pages(self) -> Iterator[tuple[int, int, bool]]:
+        """(feed id, page, whether it is written as it should be) of every document."""
+        for feed_id, page, is_written in self._db.execute("SELECT feed_id, page, dirty_seq = built_seq FROM document"):
+            yield feed_id, page, bool(is_written)
 
     def list_dirty(self, *, live: bool, limit: int = -1) -> list[tuple[int, int]]:
         """(feed id, page) of documents that are not written as they should be."""

@@ -38,7 +38,8 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(_BENCHMARKS)} (default: all but soak)")
     parser.add_argument("--articles", type=int, default=100_000, help="size of the corpus (default: %(default)s)")
     parser.add_argument("--no-hugo", action="store_true", help="without the peer")
-    parser.add_argument("--million", action="store_true", help="growth: a million articles too; needs 10 GB of disk")
+    parser.add_argument("--million", action="store_true", help="growth: a million articles too; needs 25 GB of disk")
+    parser.add_argument("--corpora", type=Path, metavar="DIR", help="where articles are written: in memory, say")
     parser.add_argument("--minutes", type=float, default=60, help="soak: how long (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="leave what was written, for a look at it")
     options = parser.parse_args()
@@ -51,9 +52,10 @@ def main() -> int:
     folder.mkdir(exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that daemons are stopped, and files removed
     home = Path(tempfile.mkdtemp(prefix="work-", dir=folder))
+    corpora = Path(tempfile.mkdtemp(prefix="feedd-bench-", dir=options.corpora)) if options.corpora else home
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
     try:
-        workshop = sites.Workshop(home, peer=not options.no_hugo)
+        workshop = sites.Workshop(home, corpora, peer=not options.no_hugo)
         for name in options.names or [name for name in _BENCHMARKS if name != "soak"]:
             _BENCHMARKS[name](workshop, options)
     except subprocess.CalledProcessError as error:
@@ -62,7 +64,8 @@ def main() -> int:
         return 1
     finally:
         if not options.keep:
-            shutil.rmtree(home)
+            for each in {home, corpora}:
+                shutil.rmtree(each)
     return 0
 
 

@@ -23,7 +23,7 @@ DELAY_MS = 20.0
 
 def run(folder: Path) -> None:
     """Two rows, with and without."""
-    workshop = sites.Workshop(folder, peer=False)
+    workshop = sites.Workshop(folder, folder, peer=False)
     with process.running(folder / "farm.log", hosts=HOSTS, copies=0, delay_ms=DELAY_MS) as farm:
         articles = folder / "articles"
         shutil.copytree(workshop.corpus(ARTICLES), articles)

@@ -92,9 +92,10 @@ class Built:
 
 @dataclass
 class Workshop:
-    """Makes each thing once. `peer`: whether Hugo is to be run too."""
+    """Makes each thing once; articles below `corpora`. `peer`: whether Hugo is to be run too."""
 
     home: Path
+    corpora: Path
     peer: bool
     _corpora: dict[int, Path] = field(default_factory=dict)
     _built: dict[int, Built] = field(default_factory=dict)
@@ -103,7 +104,7 @@ class Workshop:
     def corpus(self, articles: int) -> Path:
         if articles not in self._corpora:
             say(f"writing a corpus of {articles:,} articles")
-            self._corpora[articles] = self.home / f"corpus-{articles}"
+            self._corpora[articles] = self.corpora / f"corpus-{articles}"
             corpus.generate(self._corpora[articles], articles)
         return self._corpora[articles]
 

@@ -8,7 +8,7 @@ import time
 from tests.bench import measure, sites
 from tests.bench.report import megabytes, seconds, table
 
-_STARTS, _IDLE_S = 5, 5
+_STARTS, _IDLE_S = 5, 30
 
 
 def start(workshop: sites.Workshop, articles: int) -> None:
@@ -30,7 +30,7 @@ def memory(workshop: sites.Workshop, articles: int) -> None:
 
 
 def idle(site: sites.Site) -> measure.Memory:
-    """What a daemon holds some seconds after it was ready."""
+    """What a daemon holds when it has long been ready: what it prepares for edits when idle is counted, too."""
     with site.daemon() as daemon:
         time.sleep(_IDLE_S)
         return measure.memory(daemon.pid)
