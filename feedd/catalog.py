@@ -63,11 +63,6 @@ def name_feeds(store: Store) -> None:
             store.put_slugs((ids[key], slug) for key, slug in slugs.items())
 
 
-def is_due(store: Store) -> bool:
-    """Whether the two files are not as the state says."""
-    return store.find_meta("listing") != _WRITTEN
-
-
 def mark_stale(store: Store) -> None:
     """Their counts and times are others; inside a transaction."""
     if store.find_meta("listing") == _WRITTEN:

@@ -362,7 +362,7 @@ class Publisher:
 
     def is_listing_stale(self) -> bool:
         """Whether `write_listing` has something to do."""
-        return catalog.is_due(self.store)
+        return catalog.is_wanted(self.store, self.plan.settings, self.plan.out, stale=True)
 
     def write_listing(self) -> None:
         """The OPML list and the index page with its counts, if they are not as the state says. Raises OutputError."""

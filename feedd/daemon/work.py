@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from structlog.typing import FilteringBoundLogger
 
 from feedd import bulk, catalog, errors, files, meters, ownership, publish, schedule, settle, store, watch
-from feedd.daemon import checks, opening, supervisor
+from feedd.daemon import checks, opening, pace, supervisor
 from feedd.store.sqlite import set_aside
 
 FEW_DOCUMENTS = 1_000  # so many archives are written before the daemon calls itself ready
@@ -52,6 +52,7 @@ class Work:
         self._reconciled = True
         self._is_disturbed, self._calm_until = False, 0.0  # somebody else changed the output; monotonic seconds
         self._is_cold = True
+        self._listing = pace.Pace()
         self._up_to_date = ""  # in words, from then on
         self._parallel = True  # until a worker was killed
         self._trouble = ""  # what cannot be done, as was said
@@ -83,8 +84,10 @@ class Work:
                 patience_s = self._watchdog.every_s if self._publisher.is_at_rest else REST_S
                 if self._failures:
                     patience_s = min(patience_s, RETRY_S[min(self._failures, len(RETRY_S)) - 1])
+                else:
+                    patience_s = min(patience_s, self._listing.left_s(time.monotonic()))
                 batch = self._watcher.next_batch(0 if left else patience_s)
-                if not (batch or left):
+                if not (batch or left) and patience_s >= REST_S:
                     self._publisher.rest()
                 left = self._guarded(batch)
                 self._tell_supervisor()
@@ -197,15 +200,23 @@ class Work:
         if self._trouble and not self._failures:
             self._log.info("it works again", after=self._trouble)
             self._trouble = ""
-        if has_news and not more and (publisher.is_listing_stale() or self._is_disturbed):
+        if not more:
+            self._list_feeds(is_busy=has_news)
+        if has_news and not more and self._is_disturbed:
             return True  # when there is nothing better to do, which the next look at the watcher tells
-        if not more and publisher.is_listing_stale():
-            publisher.write_listing()
         if not self._failures:
             self._meters.well()
         if not (more or has_news) and self._is_cold and self._ready.is_set():
             self._is_cold = more = publisher.warm()
         return more
+
+    def _list_feeds(self, *, is_busy: bool) -> None:
+        """Counts and times on the index page, which takes a second with 25,000 feeds: not while there are edits."""
+        if not self._publisher.is_listing_stale():
+            self._listing.drop()
+        elif self._listing.is_due(time.monotonic(), is_busy=is_busy):
+            self._publisher.write_listing()
+            self._listing.done(time.monotonic())
 
     def _look_at_output(self, *, at_rest: bool) -> None:
         """Whether somebody else changes it, before this round does; to be put right when there is nothing else to do,
