@@ -202,11 +202,12 @@ class Work:
             self._trouble = ""
         if not more:
             self._list_feeds(is_busy=has_news)
-        if has_news and not more and self._is_disturbed:
+        is_cold = self._is_cold and self._ready.is_set()
+        if has_news and not more and (self._is_disturbed or is_cold):
             return True  # when there is nothing better to do, which the next look at the watcher tells
         if not self._failures:
             self._meters.well()
-        if not (more or has_news) and self._is_cold and self._ready.is_set():
+        if not (more or has_news) and is_cold:
             self._is_cold = more = publisher.warm()
         return more
 
