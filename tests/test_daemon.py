@@ -24,6 +24,8 @@ import pytest
 from newsroom import article, changed, tree
 from processes import Daemon, Site, nameless, until
 
+from feedd.store import open_store
+
 STOP_WITHIN_S = 1.0
 BUSY_STOP_WITHIN_S = 2.0  # 0.2 to 0.6 s on two free cores; but tests run side by side
 
@@ -319,6 +321,20 @@ def test_it_stops_at_once_and_in_order(tmp_path: Path, number: signal.Signals) -
         assert feedd.members() == []
     assert not (site.state / "feedd.db-wal").exists()  # the state was closed
     assert site.command("status").stdout.startswith("feedd is not running")
+
+
+def test_a_stop_right_after_an_edit_leaves_nothing_to_be_written(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.put("one.md", article("One"))
+    with site.running() as feedd:
+        for number in range(3):  # from the second on, the index page waits for a lull
+            site.put("one.md", article("One", updatedDateTime=f"2024-02-0{number + 1}T00:00:00Z", excerpt=f"{number}"))
+            until(lambda n=number: site.items()[0]["summary"] == str(n), "the edit is seen")  # type: ignore[misc]
+        with open_store(str(site.state), read_only=True) as state:
+            until(lambda: state.count_dirty() == 0, "the edit is in every feed")
+        feedd.stop()
+    assert site.is_written()
+    site.check()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -17,14 +17,14 @@ class Pace:
     """Of one chore; times are monotonic seconds. The first time there is no waiting, for its length is not known."""
 
     def __init__(self) -> None:
-        self._takes_s = 0.0
+        self.takes_s = 0.0
         self._began = self._since = self._at = math.inf
 
     def is_due(self, now: float, *, is_busy: bool) -> bool:
         """Whether to do it now; to be asked in each turn in which it is to be done. `is_busy`: something happened."""
         self._began, self._since = now, min(self._since, now)
         if is_busy or self._at == math.inf:
-            self._at = min(now + LULL * self._takes_s, self._since + LATEST * self._takes_s)
+            self._at = min(now + LULL * self.takes_s, self._since + LATEST * self.takes_s)
         return now >= self._at
 
     def left_s(self, now: float) -> float:
@@ -33,7 +33,7 @@ class Pace:
 
     def done(self, now: float) -> None:
         """It was begun when it was due, and has ended."""
-        self._takes_s = min(now - self._began, LONGEST_S)
+        self.takes_s = min(now - self._began, LONGEST_S)
         self.drop()
 
     def drop(self) -> None:

@@ -5,6 +5,7 @@ Edge: reads the clock. Started and stopped by the daemon's life; nothing else pu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -25,6 +26,7 @@ FEW_DOCUMENTS = 1_000  # so many archives are written before the daemon calls it
 GONE = "the folder of articles is gone, its feeds stay as they are"
 RETRY_S = (2.0, 5.0, 10.0)  # after the output or the state could not be written
 REST_S = 1.0  # without news: then there may be none for long
+TIDY_S = 0.2  # what a stop may take longer
 CALM = 100.0  # somebody who always changes the output takes a hundredth of the time at most
 
 
@@ -91,6 +93,7 @@ class Work:
                     self._publisher.rest()
                 left = self._guarded(batch)
                 self._tell_supervisor()
+            self._leave_in_order()
         except Stopped:
             pass
         except BaseException as error:
@@ -218,6 +221,13 @@ class Work:
         elif self._listing.is_due(time.monotonic(), is_busy=is_busy):
             self._publisher.write_listing()
             self._listing.done(time.monotonic())
+
+    def _leave_in_order(self) -> None:
+        """Writes counts that wait for a lull, unless a stop would take long by that: then the next start does."""
+        if self._listing.takes_s <= TIDY_S and self._prepared and not self._failures:
+            with contextlib.suppress(errors.OutputError, sqlite3.Error):
+                if self._publisher.is_listing_stale():
+                    self._publisher.write_listing()
 
     def _look_at_output(self, *, at_rest: bool) -> None:
         """Whether somebody else changes it, before this round does; to be put right when there is nothing else to do,
