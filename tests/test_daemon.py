@@ -286,14 +286,16 @@ def test_polling_follows_as_well(tmp_path: Path) -> None:
 def test_an_article_dated_ahead_appears_by_itself(tmp_path: Path) -> None:
     site = Site(tmp_path)
     with site.running() as feedd:
-        at = int(time.time()) + 4
+        at = int(time.time()) + 5
         site.put("ahead.md", article("Ahead", publishedDateTime=datetime.fromtimestamp(at, UTC).isoformat()))
         site.put("one.md", article("One"))
         site.shows("One")
+        until(site.is_written, "everything is written")
         assert time.time() < at
         line = len(feedd.lines)
         site.shows("One", "Ahead")
         assert at <= time.time()
+        feedd.wait("feed written", line)
         assert {x["event"] for x in feedd.lines[line:]} == {"feed written"}  # nobody looked at a file
 
 

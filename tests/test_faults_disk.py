@@ -175,8 +175,10 @@ def test_a_disk_of_articles_that_is_unmounted_and_mounted_again(tmp_path: Path) 
                 feedd.wait(GONE, line, level="error")
                 assert tree(site.out) == before
                 assert known_titles(site) == {"One", "Two"}
+                gone = len(feedd.lines)
                 bind(away, site.articles)
-                feedd.wait("scanned", line)
+                feedd.wait("scanned", gone)
+                feedd.wait("it works again", gone)  # else what comes next is the same trouble still
                 assert tree(site.out) == before
                 assert troubles(feedd, line)[GONE] == 1
             unmount(site.articles)  # and at once, before anybody saw it: events tell of files that cannot be seen

@@ -198,13 +198,13 @@ class Work:
             self._edits = publisher.totals.new + publisher.totals.updated
             self._checks.soon()
         more = bool(left) and publisher.rebuild_archives(now=now)
+        if not more:
+            self._list_feeds(is_busy=has_news and not self._failures)
         is_undone = (left and not more) or not self._reconciled or self._rescan
         self._failures = self._failures + 1 if is_undone else 0
         if self._trouble and not self._failures:
             self._log.info("it works again", after=self._trouble)
             self._trouble = ""
-        if not more:
-            self._list_feeds(is_busy=has_news)
         is_cold = self._is_cold and self._ready.is_set()
         if has_news and not more and (self._is_disturbed or is_cold):
             return True  # when there is nothing better to do, which the next look at the watcher tells
