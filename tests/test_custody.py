@@ -183,6 +183,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Daemo
 @pytest.mark.parametrize("what", HANDS)
 def test_what_somebody_else_takes_away_or_replaces_is_soon_there_again(busy: tuple[Site, Daemon], what: str) -> None:
     site, feedd = busy
+    until(site.is_written, "what came before is written")
     event, hand = HANDS[what]
     before, line = tree(site.out), len(feedd.lines)
     stop(feedd)  # for its turn not to come in the midst of it
@@ -267,6 +268,7 @@ def test_feeds_that_were_away_with_their_folder_are_brought_up_to_date_when_it_i
 
 def test_who_takes_away_while_feedd_writes_anew_is_noticed_in_the_end(busy: tuple[Site, Daemon]) -> None:
     site, _ = busy
+    until(site.is_written, "what came before is written")  # counts on the index page, too
     before = tree(site.out)
     for _ in range(20):
         for path in [path for path in site.out.rglob("*") if path.is_file()]:

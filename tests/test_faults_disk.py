@@ -270,6 +270,6 @@ def test_a_disk_below_the_folder_of_articles_that_is_unmounted_takes_none_of_its
             unmount(below)
             with site.running() as feedd:
                 assert tree(site.out) == before
-                assert feedd.find("article rejected", path="archive/")
+                feedd.wait("article rejected", path="archive/")
                 bind(away, below)
         site.check()

@@ -289,7 +289,9 @@ class Work:
         """A file that cannot be removed holds up no feed; it is tried again."""
         began, was_disturbed = time.monotonic(), self._is_disturbed
         try:
-            self._is_disturbed = self._publisher.reconcile()
+            is_lost = self._publisher.reconcile()
+            # What is still to be written hides what somebody does to the folder at that moment: one look more after it.
+            self._is_disturbed = is_lost or (was_disturbed and self._publisher.is_listing_stale())
             self.removed = catalog.list_removed(self._publisher.store)
             self._reconciled = True
             if was_disturbed:
