@@ -83,9 +83,9 @@ def compare(out: str, due: Due, is_other: Callable[[str, int], bool]) -> Differe
         present = set(folder.names)
         torn = set(_at_odds(out, folder.names)) if is_other(folder.path, folder.mtime_ns) else set()
         for name, document in _files(folder.path, due):
-            if name not in present:
-                found.missing.update({name: document.owner} if document.is_written else {})
-            elif name in torn and document.is_written:
+            if document.is_written and name not in present:
+                found.missing[name] = document.owner
+            elif document.is_written and name in torn:
                 found.damaged[name] = document.owner
             present.discard(name)
         found.strays.extend(present)

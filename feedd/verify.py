@@ -261,12 +261,12 @@ class _Output:
         """The OPML list and the index page; that counts there wait for a lull, or for the next start, is no fault."""
         with self._store.snapshot():
             said = self._store.find_meta("listing")
-            files = catalog.listing(self._store, self._settings) if said == "written" else ()
+            files = catalog.listing(self._store, self._settings) if said else ()
         if not (said or self._running):
             yield Finding("index.html", "was to be written", _BUILD, "listing")
-        look = self._look_for if self._quick else self._compare
+        look = self._look_for if self._quick or said == "stale" else self._compare
         found = [finding for file in files for finding in look(file, mend="listing")]
-        if self._store.find_meta("listing") == "written":
+        if not self._running or said == self._store.find_meta("listing") == "written":
             yield from found
 
     def _strays(self) -> set[str]:

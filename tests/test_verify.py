@@ -104,6 +104,18 @@ def test_where_all_is_well_nothing_is_found(room: Newsroom) -> None:
             assert faults(room, quick=quick, running=running) == []
 
 
+def test_counts_that_wait_are_no_fault_and_a_lost_index_page_is_one(room: Newsroom) -> None:
+    run_sql(room, "UPDATE meta SET value = 'stale' WHERE key = 'listing'")
+    (room.out / "index.html").write_bytes(b"other counts")
+    os.utime(room.out / "index.html", ns=(os.stat(room.out / "index.html.gz").st_mtime_ns,) * 2)
+    assert faults(room) == []
+    (room.out / "index.html").unlink()
+    assert next(finding.place for finding in faults(room)) == "index.html"
+    assert faults(room, running=True) == []  # it may be on its way
+    mend(room)
+    assert faults(room) == [] and (room.out / "index.html").exists()
+
+
 # -- output ------------------------------------------------------------------------------------------------------------
 
 Spoil = Callable[[Path], object]

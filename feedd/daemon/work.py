@@ -226,8 +226,7 @@ class Work:
         """Writes counts that wait for a lull, unless a stop would take long by that: then the next start does."""
         if self._listing.takes_s <= TIDY_S and self._prepared and not self._failures:
             with contextlib.suppress(errors.OutputError, sqlite3.Error):
-                if self._publisher.is_listing_stale():
-                    self._publisher.write_listing()
+                self._publisher.write_listing()
 
     def _look_at_output(self, *, at_rest: bool) -> None:
         """Whether somebody else changes it, before this round does; to be put right when there is nothing else to do,
