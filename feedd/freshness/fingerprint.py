@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from hashlib import blake2b
 from html import unescape
 from typing import Final
@@ -99,14 +99,14 @@ def read(body: bytes, content_type: str) -> Page:
     headings, blocks = _blocks(shown, _NOISE)
     if not any(blocks):  # all of the page was in something of a bad name
         headings, blocks = _blocks(shown, frozenset())
-    text = [block for block, is_text in blocks if is_text]
-    if sum(map(len, text)) < _LONG_TEXT:  # a page of links or labels, or an error: all counts
-        text = [block for block, _ in blocks]
-    units = _clauses(text)
-    if units:
-        units |= _clauses((*headings, found.lower().encode()))
+    text = b".".join([block for block, is_text in blocks if is_text])
+    if len(text) < _LONG_TEXT:  # a page of links or labels, or an error: all counts
+        text = b".".join([block for block, _ in blocks])
+    clauses = _clauses(text)
+    if clauses:
+        clauses |= _clauses(b".".join((*headings, found.lower().encode())))
     heading = _plain(headings[0], lower) if headings else ""
-    return Page(found, heading, sum(len(block) for block, _ in blocks), _sketch(units), True)
+    return Page(found, heading, sum(len(block) for block, _ in blocks), _sketch(clauses), True)
 
 
 def fingerprint(body: bytes, content_type: str) -> bytes:
@@ -246,18 +246,18 @@ def _is_noise(attributes: bytes, noise: frozenset[bytes]) -> bool:
     return not noise.isdisjoint(names.translate(_NOT_LETTERS).split())
 
 
-def _clauses(blocks: Iterable[bytes]) -> set[bytes]:
-    """What stands between two stops, without space, digits and other signs; not what is short."""
-    text = b".".join(blocks)
+def _clauses(text: bytes) -> set[int]:
+    """What stands between two stops, without space, digits and other signs, as hashes; not what is short."""
     if not text.isascii():
         for stop in _WIDE_STOPS:
             text = text.replace(stop, b".")
-    return {clause for clause in text.translate(_TO_CLAUSES, _OTHERS).split(b"\n") if len(clause) >= _CLAUSE}
+    clauses = text.translate(_TO_CLAUSES, _OTHERS).split(b"\n")
+    return {crc32(clause) * _MIX & 0xFFFF_FFFF for clause in clauses if len(clause) >= _CLAUSE}
 
 
-def _sketch(clauses: set[bytes]) -> bytes:
+def _sketch(clauses: Collection[int]) -> bytes:
     """The fingerprint of clauses, whatever their order: of those with the least hashes, if they are many."""
-    kept = sorted([crc32(clause) * _MIX & 0xFFFF_FFFF for clause in clauses])[:_KEPT]
+    kept = clauses if len(clauses) <= _KEPT else sorted(clauses)[:_KEPT]
     bits = 0
     for number in kept:
         bits ^= _BIT[number % _BITS]

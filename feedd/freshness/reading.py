@@ -216,17 +216,17 @@ def _page(trail: Trail, state: LinkState, made_up: MadeUp | None) -> tuple[Findi
         return "blocked", wall
     if not page.is_html or redirects.is_start(trail.url):
         return None
-    says_not_found = _says_not_found(page)
     if made_up and made_up.is_soft:
         if _leads_where_all_do(trail, made_up):
             return "missing", "redirects to where made-up addresses of its host lead, too"
+        says_not_found = _says_not_found(page)
         is_like = fingerprint.likeness(page.fingerprint, made_up.fingerprint) >= SOFT_404
         if is_like and (says_not_found or page.title == made_up.title):
             return "missing", "its host answers the same to a made-up address"
         if says_not_found:
             return "missing", "its title says that there is no such page"
     known = (made_up and made_up.is_honest) or fingerprint.same(page.fingerprint, state.fingerprint)
-    if says_not_found and not known:
+    if not known and _says_not_found(page):
         return "weak", "its title says that there is no such page, and its host does not tell"
     return None
 
