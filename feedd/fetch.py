@@ -56,7 +56,7 @@ class Limits(Struct, frozen=True):
     wire_bytes: int = 262_144
     body_bytes: int = 65_536
     at_once: int = 256
-    idle: int = 512
+    idle: int = 4_096
     keep_s: float = 3.0
 
 

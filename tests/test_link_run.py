@@ -220,6 +220,15 @@ def test_whatever_the_sizes_of_hosts(
     room.links.close()
 
 
+@pytest.mark.parametrize(("at_once", "hosts"), [(2, 120), (2, 140), (4, 220), (4, 250)])
+def test_no_host_is_left_over_when_all_others_are_done(room: Room, at_once: int, hosts: int) -> None:
+    """One more than can be kept busy at a time, a batch after the other, would be asked all alone in the end."""
+    room.add(*sizes([20] * hosts))
+    summary = room.run(Plan(at_once=at_once))
+    assert summary.checked == 20 * hosts
+    assert summary.seconds <= 1.15 * least_s(room.farm, at_once)
+
+
 def test_hosts_with_most_links_come_first(room: Room) -> None:
     room.add(*sizes([1, 1, 1, 30, 1, 1, 20]))
     room.run(Plan(at_once=2))

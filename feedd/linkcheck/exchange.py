@@ -39,8 +39,9 @@ class Exchanges:
         self.hosts = Register(plan, ledger, clock)
         self._unopened: list[tuple[str, list[int]]] = []
         self._hungry: deque[Queue] = deque()  # hosts whose next links wait for room
+        self._last: list[Queue] = []  # hosts that are asked the last of what is in memory for them
         self._held, self._piece = 0, PIECE
-        self.deadline = math.inf
+        self._began, self.deadline = clock(), math.inf
         self.total = self.checked = self.put_off = self.requests = self.bytes = 0
         self.verdicts: Counter[str] = Counter()
         self.changed: Counter[tuple[str, str]] = Counter()
@@ -56,11 +57,13 @@ class Exchanges:
         while self._hungry and self._held < 2 * HELD:
             self.care(self._hungry.popleft())
         while self._unopened and self._held < HELD:
-            some = self._unopened[-OPENED:]
+            some = self._unopened[: -OPENED - 1 : -1]
             del self._unopened[-OPENED:]
             queues = self.hosts.get_all([name for name, _ in some])
-            for queue, (_, ids) in zip(reversed(queues), reversed(some), strict=True):
+            for queue, (_, ids) in zip(queues, some, strict=True):
                 queue.ids = ids
+            self._last += queues
+            for queue in queues:
                 self.care(queue)
 
     @property
@@ -68,12 +71,23 @@ class Exchanges:
         """Links that are neither checked nor put off."""
         return self.total - self.checked - self.put_off
 
+    @property
+    def rest_s(self) -> float:
+        """Seconds that what is left will take, as it went so far."""
+        return self.left * (self._clock() - self._began) / self.checked if self.checked else math.inf
+
     # -- a turn ------------------------------------------------------------------------------------------------------
+
+    def take(self) -> Queue | None:
+        """The host that is to be asked now; None where there is none, now or at all."""
+        return self.turns.take(self._clock(), self.rest_s)
 
     def pick(self, queue: Queue) -> Job | None:
         """What this host, whose turn it is, is to be asked; None where all could be told without asking it."""
         while queue.jobs:
             job = queue.jobs.popleft()
+            if queue.ids and not queue.jobs:
+                self._last.append(queue)
             if queue.manners.action != "check":
                 self._end_by_rule(queue, job)
             elif job.kind == "robots" or not self._plan.robots:
@@ -201,13 +215,16 @@ class Exchanges:
     # -- jobs --------------------------------------------------------------------------------------------------------
 
     def _load(self, queue: Queue) -> None:
-        ids = queue.ids[: -self._piece - 1 : -1]
-        del queue.ids[-self._piece :]
-        links = self._ledger.find_links(ids)
-        self._held += len(links)
-        self.total -= len(ids) - len(links)
-        for link in links:
-            queue.jobs.append(Job("link", link.url, link.url, link))
+        """Brings in what a host is to be asked next, and with it what others are, who will soon need it."""
+        others, self._last = (self._last if self._held < HELD else []), []
+        wanted = [(each, each.take_ids(self._piece)) for each in dict.fromkeys((queue, *others))]
+        found = {link.id: link for link in self._ledger.find_links([link_id for _, ids in wanted for link_id in ids])}
+        self._held += len(found)
+        for each, ids in wanted:
+            links = [found[link_id] for link_id in ids if link_id in found]
+            self.total -= len(ids) - len(links)
+            each.jobs.extend(Job("link", link.url, link.url, link) for link in links)
+            self.turns.settle(each)
 
     def _go(self, job: Job) -> None:
         """On to the host of its next URL; what others wait for goes before what nobody waits for."""

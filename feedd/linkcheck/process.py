@@ -6,7 +6,6 @@ Light: what a run needs is imported in that process. Built by the daemon's edge;
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sqlite3
 import sys
@@ -109,8 +108,6 @@ def _main(job: Job, prepare: Callable[[], None]) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     spawn.end_with_parent()
     os.nice(NICENESS)
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     prepare()
     log: FilteringBoundLogger = structlog.get_logger("feedd")
     try:

@@ -21,6 +21,7 @@ from feedd.store.linkrows import Link
 
 Kind = Literal["link", "robots", "made_up", "canary"]
 WARM_S = 1.5  # after a gap: a connection may still be open, and a new one costs as much as what is asked over it
+TOOK_S = 0.2  # as long as nobody knows
 _NO_LINK = Link(0, "", "", 0, False, LinkState())
 
 
@@ -79,10 +80,24 @@ class Queue:
         self.busy = False
         self.stamp = 0
 
+    def take_ids(self, count: int) -> list[int]:
+        """The next of `ids`, which are not there any more then."""
+        taken = self.ids[: -count - 1 : -1]
+        del self.ids[-count:]
+        return taken
+
     @property
     def gap_s(self) -> float:
         """Seconds between two requests: what robots.txt asks for, if that is more than what we keep."""
         return max(self.manners.gap_s, self.delay_s)
+
+    @property
+    def work_s(self) -> float:
+        """Seconds that all of it will take, about."""
+        requests = len(self.jobs) + len(self.later) + len(self.ids)
+        if not self.took_s:  # its robots.txt and a made-up path, besides
+            return (requests + 2) * (self.gap_s + TOOK_S)
+        return requests * (self.gap_s + self.took_s)
 
     @property
     def free_at(self) -> float:
@@ -101,12 +116,16 @@ class Queue:
         return not (self.busy or self.jobs or self.ids or self.later or self.silent or waits)
 
 
+_Waiting = tuple[float, int, int, Queue]  # by what it comes first; a number; the queue's stamp; the queue
+
+
 class Turns:
     """Which host may be asked now, and when the next may be."""
 
     def __init__(self) -> None:
-        self._ready: list[tuple[float, int, int, Queue]] = []
-        self._resting: list[tuple[float, int, int, Queue]] = []
+        self._resting: list[_Waiting] = []  # by when they are free
+        self._warm: list[_Waiting] = []  # free, and asked a moment ago; by how long they will take, the longest first
+        self._cold: list[_Waiting] = []  # all others that are free, in the same order
         self._count = 0
 
     def settle(self, queue: Queue) -> None:
@@ -137,37 +156,38 @@ class Turns:
         if not queue.jobs:
             self.settle(queue)
 
-    def take(self, now: float) -> Queue | None:
-        """The host that is to be asked now, busy from now on: of those that are free, one that was asked a moment ago;
-        else who has most to do yet.
+    def take(self, now: float, rest_s: float = math.inf) -> Queue | None:
+        """The host that is to be asked now, busy from now on: of those that are free, one that was asked a moment ago,
+        and of these who has most to do yet. But who has to do for all of the `rest_s` seconds that the run may still
+        take comes first.
         """
         self._sort(now)
-        while self._ready:
-            _, _, stamp, queue = heapq.heappop(self._ready)
-            if stamp == queue.stamp:
-                queue.stamp += 1
-                queue.busy = True
-                while queue.later and queue.later[0][0] <= now:
-                    queue.jobs.append(heapq.heappop(queue.later)[2])
-                return queue
-        return None
+        warm, cold = _first(self._warm), _first(self._cold)
+        if not (warm or cold):
+            return None
+        queue = heapq.heappop(self._cold if not warm or (cold and -cold[0] >= rest_s) else self._warm)[3]
+        queue.stamp += 1
+        queue.busy = True
+        while queue.later and queue.later[0][0] <= now:
+            queue.jobs.append(heapq.heappop(queue.later)[2])
+        return queue
 
     def next_at(self) -> float | None:
         """When `take` gives something, if it is not earlier; None for never."""
-        while self._ready and self._ready[0][2] != self._ready[0][3].stamp:
-            heapq.heappop(self._ready)
-        if self._ready:
+        if _first(self._warm) or _first(self._cold):
             return 0.0
-        while self._resting and self._resting[0][2] != self._resting[0][3].stamp:
-            heapq.heappop(self._resting)
-        return self._resting[0][0] if self._resting else None
+        next_one = _first(self._resting)
+        return next_one[0] if next_one else None
 
     def _sort(self, now: float) -> None:
-        resting = self._resting
-        while resting and resting[0][0] <= now:
-            _, number, stamp, queue = heapq.heappop(resting)
-            if stamp == queue.stamp:
-                work_s = (len(queue.jobs) + len(queue.later) + len(queue.ids)) * (queue.gap_s + queue.took_s + 1e-3)
-                if queue.took_s and now - queue.host.ended < queue.gap_s + WARM_S:  # over the same connection
-                    work_s = math.inf
-                heapq.heappush(self._ready, (-work_s, number, stamp, queue))
+        while (next_one := _first(self._resting)) and next_one[0] <= now:
+            _, number, stamp, queue = heapq.heappop(self._resting)
+            is_warm = queue.took_s and now - queue.host.ended < queue.gap_s + WARM_S
+            heapq.heappush(self._warm if is_warm else self._cold, (-queue.work_s, number, stamp, queue))
+
+
+def _first(waiting: list[_Waiting]) -> _Waiting | None:
+    """The first of a heap whose queue has not changed since; those that have are not in it any more."""
+    while waiting and waiting[0][2] != waiting[0][3].stamp:
+        heapq.heappop(waiting)
+    return waiting[0] if waiting else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import resource
 import sqlite3
 import threading
 import time
@@ -96,7 +97,7 @@ async def _check(
     began = int(time.time())
     stopping = asyncio.Event()
     watching = asyncio.create_task(_watch(stop, stopping))
-    limits = fetch.Limits(at_once=job.plan.at_once)
+    limits = _limits(job.plan.at_once)
     allowed = tuple(map(ip_network, job.allowed))
     try:
         async with fetch.Fetcher(limits, allowed=allowed, ports=job.ports, trust_env=job.trust_env) as fetcher:
@@ -115,6 +116,14 @@ async def _check(
     finally:
         watching.cancel()
     return summary
+
+
+def _limits(at_once: int) -> fetch.Limits:
+    """As many connections as the system lets a process have, and no more than half of them idle."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    limits = fetch.Limits(at_once=at_once)
+    return replace(limits, idle=min(limits.idle, most // 2)) if most != resource.RLIM_INFINITY else limits
 
 
 async def _watch(stop: threading.Event, stopping: asyncio.Event) -> None:
