@@ -57,7 +57,7 @@ class Limits(Struct, frozen=True):
     body_bytes: int = 65_536
     at_once: int = 256
     idle: int = 4_096
-    keep_s: float = 3.0
+    keep_s: float = 4.5  # many servers close after 5
 
 
 class Fetcher:
