@@ -1,8 +1,9 @@
 """`./bench month`: a month of daily runs over links of many kinds, with a fake clock and no network.
 
-Every link lives through the same days twice: as one that was just found, and as one known for half a year. What the
-judge plans is compared with the policy told once more, over the whole life of a link at once; the requests are counted
-beside those of daily checking.
+A month is counted three times: of links that were all just found, of the same when all are known for half a year, and
+of those of a site that found them one after the other in the course of a year. What the judge plans is compared with
+the policy told once more, over the whole life of a link at once; the requests are counted beside those of daily
+checking.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from statistics import median
 from zlib import crc32
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from feedd.freshness import judge
 from feedd.freshness.states import Evidence, Finding, LinkState
@@ -22,7 +23,8 @@ DAY_S = 86_400
 START = 20_000 * DAY_S + 4 * 3600  # of the first run; the others follow at the same hour
 MONTH = 30  # days, and so runs
 KNOWN = 180  # days after which a link counts as known for long
-DAYS = KNOWN + MONTH
+YEAR = 365  # in which a site found its links
+DAYS = max(KNOWN + MONTH, YEAR)
 HOSTS = 5_000
 REFERENCES = 5.7  # to one link, in real data: 5,315 to 934
 SEEN_WITHIN = 60  # days from a page's end to the verdict: the longest interval, and three strikes of weak evidence
@@ -56,24 +58,31 @@ class Check(Struct, frozen=True, gc=False):
     lapses: bool
 
 
+class Month(Struct):
+    """What is counted in a month: `days` of all links, which is what daily checking asks; `hosts` of each day."""
+
+    name: str
+    days: int = 0
+    checks: int = 0
+    requests: int = 0
+    hosts: set[int] = field(default_factory=set)
+
+
 class Tally(Struct):
     """What is counted of one kind of links. What ended so lately that no policy can know of it counts as right."""
 
     links: int = 0
     right: int = 0
-    first_checks: int = 0
-    first_requests: int = 0
-    later_checks: int = 0
-    later_requests: int = 0
+    checks: list[int] = field(default_factory=lambda: [0, 0, 0])
 
 
 class Outcome(Struct):
-    """What a simulation counted: `robots` are the hosts of each day, in the first month and in the later one; `delays`
-    the days from a page's end to the verdict. `breaches`: what is not as the policy says, in words.
+    """What a simulation counted; `delays`: the days from a page's end to the verdict. `breaches`: what is not as the
+    policy says, in words.
     """
 
     tallies: dict[str, Tally]
-    robots: tuple[int, int]
+    months: tuple[Month, Month, Month]
     delays: list[int]
     breaches: list[str]
 
@@ -114,29 +123,24 @@ def run(links: int = 100_000) -> None:
     took = time.perf_counter() - started
     if outcome.breaches:
         raise RuntimeError(f"{len(outcome.breaches):,} links not checked by the policy, as {outcome.breaches[0]}")
-    tallies, daily = outcome.tallies.values(), links * MONTH
-    months = (
-        ("all just found", sum(t.first_checks for t in tallies), sum(t.first_requests for t in tallies)),
-        ("known for half a year", sum(t.later_checks for t in tallies), sum(t.later_requests for t in tallies)),
-    )
     rows = [
-        (name, f"{links:,}", f"{checks:,}", f"{requests:,}", f"{robots:,}", times(daily / requests),
-         times(daily * REFERENCES / requests))
-        for (name, checks, requests), robots in zip(months, outcome.robots, strict=True)
+        (month.name, f"{links:,}", f"{month.checks:,}", f"{month.requests:,}", f"{len(month.hosts):,}",
+         times(month.days / month.requests), times(month.days * REFERENCES / month.requests))
+        for month in outcome.months
     ]  # fmt: skip
     head = (
         "30 daily runs", "links", "checks", "requests", "and for robots.txt", "fewer than one a day for each link",
         "for each reference",
     )  # fmt: skip
     table("A month of links", head, rows)
-    table(
-        "By what links do", ("kind", "links", "checks, first month", "checks, later month", "right verdict at the end"),
-        [
-            (name, f"{t.links:,}", f"{t.first_checks / t.links:.1f}", f"{t.later_checks / t.links:.1f}",
-             f"{t.right / t.links:.2%}") for name, t in outcome.tallies.items()
-        ],
-    )  # fmt: skip
-    just_found, known = (requests for _, _, requests in months)
+    kinds = [
+        (name, f"{t.links:,}", *(f"{checks / t.links:.1f}" for checks in t.checks), f"{t.right / t.links:.2%}")
+        for name, t in outcome.tallies.items()
+    ]
+    columns = ("kind", "links", *(month.name for month in outcome.months), "right verdict at the end")
+    table("Checks by what links do", columns, kinds)
+    just_found, known, _ = (month.requests for month in outcome.months)
+    daily = links * MONTH
     print(
         f"\nAll checks of {DAYS} days were made when the policy says, and no link got stale that answered well. A page "
         f"that ended was dead after {median(outcome.delays):.0f} days (median), {max(outcome.delays)} at most. A tenth "
@@ -147,8 +151,8 @@ def run(links: int = 100_000) -> None:
 
 def simulate(links: int) -> Outcome:
     """Lets links live through all days, one link after the other: none knows of another."""
-    outcome = Outcome({kind.name: Tally() for kind in KINDS}, (0, 0), [], [])
-    hosts: tuple[set[int], set[int]] = (set(), set())
+    months = (Month("all just found"), Month("all known for half a year"), Month("found in the course of a year"))
+    outcome = Outcome({kind.name: Tally() for kind in KINDS}, months, [], [])
     kinds = [kind for kind in KINDS for _ in range(kind.per_mille)]
     for number in range(links):
         kind = kinds[number % len(kinds)]
@@ -156,8 +160,7 @@ def simulate(links: int) -> Outcome:
         state, checks = _live(url, number, kind)
         if fault := _fault(checks):
             outcome.breaches.append(f"{kind.name} {url}: {fault}")
-        _count(outcome, hosts, kind, number, state, checks)
-    outcome.robots = (len(hosts[0]), len(hosts[1]))
+        _count(outcome, kind, number, state, checks)
     return outcome
 
 
@@ -191,20 +194,19 @@ def _evidence(url: str, number: int, found: Found, now: int, known_etag: str) ->
     return Evidence(now, "good", "200", 200, target, found.is_moved, fingerprint=mark, etag=etag)
 
 
-def _count(
-    outcome: Outcome, hosts: tuple[set[int], set[int]], kind: Kind, number: int, state: LinkState, checks: list[Check]
-) -> None:
+def _count(outcome: Outcome, kind: Kind, number: int, state: LinkState, checks: list[Check]) -> None:
     tally, host = outcome.tallies[kind.name], crc32(b"host %d" % number) % HOSTS
     tally.links += 1
-    for check in checks:
-        if check.day < MONTH:
-            tally.first_checks += 1
-            tally.first_requests += check.found.requests
-            hosts[0].add(host * DAYS + check.day)
-        elif check.day >= KNOWN:
-            tally.later_checks += 1
-            tally.later_requests += check.found.requests
-            hosts[1].add(host * DAYS + check.day)
+    age = crc32(b"age %d" % number) % YEAR + 1  # in days, at the end of the month of a site that grows
+    for which, end in enumerate((MONTH, KNOWN + MONTH, age)):
+        begin, month = max(end - MONTH, 0), outcome.months[which]
+        month.days += end - begin
+        for check in checks:
+            if begin <= check.day < end:
+                tally.checks[which] += 1
+                month.checks += 1
+                month.requests += check.found.requests
+                month.hosts.add(host * YEAR + end - check.day)
     if kind.name in ("ends", "host ends"):
         end = _end(number)
         if state.verdict == "dead" and end > 0:
