@@ -47,7 +47,8 @@ class Limits(Struct, frozen=True):
     """What one GET may cost. `connect_s`: name, connection and TLS; `total_s`: all of it. Bytes: `head_bytes` of the
     status line and headers, interim answers included; `wire_bytes` of a body as it comes; `body_bytes` as unpacked.
 
-    `at_once` requests, the others wait. Connections are kept `keep_s` seconds for the next request, `idle` of them.
+    `at_once` requests, the others wait. Connections are kept `keep_s` seconds for the next request: `idle` of http,
+    which take some 8 kB each, and `idle_tls` of https, which take 90.
     """
 
     connect_s: float = 10.0
@@ -57,6 +58,7 @@ class Limits(Struct, frozen=True):
     body_bytes: int = 65_536
     at_once: int = 256
     idle: int = 4_096
+    idle_tls: int = 1_024
     keep_s: float = 4.5  # many servers close after 5
 
 
@@ -75,7 +77,7 @@ class Fetcher:
         self._limits, self._allowed, self._ports, self._lookup, self._tls = limits, allowed, ports, lookup, tls
         self._proxies: Mapping[str, str] = urllib.request.getproxies() if trust_env else {}
         self._slots = asyncio.Semaphore(limits.at_once)
-        self._kept: OrderedDict[str, float] = OrderedDict()  # origin -> until when a connection may be kept, at most
+        self._kept = {"http": _Kept(limits.idle), "https": _Kept(limits.idle_tls)}
 
     async def __aenter__(self) -> Self:
         limits, loop = self._limits, asyncio.get_running_loop()
@@ -108,7 +110,7 @@ class Fetcher:
             meter = _Meter(self._limits.head_bytes)
             try:
                 url = self._target(request.url)
-                meter.origin = f"{url.scheme}://{url.raw_authority}"
+                meter.origin, meter.kept = url.raw_authority, self._kept[url.scheme]
                 meter.keep = self._may_keep(meter) and keep
                 _METER.set(meter)
                 async with asyncio.timeout(self._limits.total_s):
@@ -157,12 +159,12 @@ class Fetcher:
 
     def _may_keep(self, meter: _Meter) -> bool:
         """Whether there is room for one more connection that waits; aiohttp itself keeps any number."""
-        now, kept = asyncio.get_running_loop().time(), self._kept
+        now, kept = asyncio.get_running_loop().time(), meter.kept
         while kept and next(iter(kept.values())) <= now:
             kept.popitem(last=False)
         until = kept.pop(meter.origin, 0.0)  # it is in use now
         meter.is_hot = until - now > 2 * self._limits.keep_s - HOT_S
-        return len(kept) < self._limits.idle
+        return len(kept) < kept.most
 
     async def _exchange(self, request: Request, url: yarl.URL, meter: _Meter, body_bytes: int) -> Answer:
         response = await self._session.get(
@@ -185,7 +187,7 @@ class Fetcher:
         finally:
             if meter.keep and response.content.is_eof():
                 # aiohttp looks every `keep_s` seconds for what is older than that.
-                self._kept[meter.origin] = asyncio.get_running_loop().time() + 2 * self._limits.keep_s
+                meter.kept[meter.origin] = asyncio.get_running_loop().time() + 2 * self._limits.keep_s
             response.close()  # of a body read to its end the connection is not the response's any more
         return Answer(request.url, status, location=location, headers=headers, body=body, read=meter.read)
 
@@ -208,14 +210,25 @@ class _ClosedError(_TroubleError):
 _TOO_LARGE = _TroubleError("size", "there is more of its answer than it may have, besides the body")
 
 
+class _Kept(OrderedDict[str, float]):
+    """Until when a connection may be kept, at most, by host and port; for `most` of them there is room."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+
+_NONE_KEPT = _Kept(0)
+
+
 class _Meter:
     """What one request may still receive, and whether its connection is worth keeping."""
 
-    __slots__ = ("has_head", "is_hot", "keep", "limit", "origin", "over", "read")
+    __slots__ = ("has_head", "is_hot", "keep", "kept", "limit", "origin", "over", "read")
 
     def __init__(self, limit: int) -> None:
         self.limit, self.read, self.over, self.has_head = limit, 0, False, False
-        self.keep, self.is_hot, self.origin = False, False, ""
+        self.keep, self.is_hot, self.origin, self.kept = False, False, "", _NONE_KEPT
 
 
 _METER: ContextVar[_Meter] = ContextVar("meter")  # of the task's request: how a connection comes by its meter

@@ -516,6 +516,23 @@ def test_no_more_connections_are_kept_than_there_may_be() -> None:
     assert run(work()).status == 200
 
 
+@pytest.mark.parametrize("most", [0, 1])
+def test_of_those_that_are_encrypted_fewer_are_kept(most: int) -> None:
+    server, theirs, host = Server(answers()), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "127.1.200.1"
+    theirs.load_cert_chain(CERTIFICATES / "good.pem")
+    ours = ssl.create_default_context(cafile=str(AUTHORITY))
+
+    async def work() -> None:
+        async with server.running(theirs, host), Fetcher(
+            Limits(idle_tls=most), allowed=LOOPBACK, ports=(server.port,), tls=ours
+        ) as fetcher:
+            for _ in range(3):
+                assert (await fetcher.get(Request(f"https://{host}:{server.port}/", AGENT))).status == 200
+
+    run(work())
+    assert len(server.peers) == (1 if most else 3)
+
+
 def test_a_connection_that_was_closed_just_now_is_no_trouble() -> None:
     """HTTP/1.1 lets a server close without a word after its answer; unseen yet by who asks again at once."""
     server = Server(says(OK, closes=True))

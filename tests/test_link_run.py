@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from email.utils import formatdate
 from itertools import count, pairwise
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -267,6 +269,53 @@ def test_links_that_pile_up_behind_one_host_do_not_fill_the_memory(
     room.farm.hosts["popular.example"] = look
     assert room.run().checked == 200
     assert most < 50
+
+
+def test_links_that_are_gone_from_the_store_meanwhile_keep_no_others_waiting(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "PIECE", 2)
+    given = many("a.example", 10)
+    room.add(*given)
+
+    def drop(_: Request) -> Page:
+        with closing(sqlite3.connect(tmp_path / "links.sqlite")) as database, database:
+            database.executemany("DELETE FROM link WHERE url = ?", [(url,) for url in given[2:6]])
+        return Page()
+
+    room.farm.pages[given[0]] = drop
+    summary = room.run()
+    assert (summary.checked, summary.put_off, summary.left) == (6, 0, 0)
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_whatever_leads_where_every_link_comes_to_its_end(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    """Links of many hosts lead to some few, some of which want to be left alone, with little room in memory."""
+    random, room, given = Random(seed), Room(tmp_path_factory.mktemp("anywhere")), list[str]()
+    names = [f"h{number}.example" for number in range(random.choice((15, 60, 150)))]
+    few = [f"p{number}.example" for number in range(random.choice((1, 5, 20)))]
+    for name in names:
+        for url in many(name, random.choice((1, 8, 20))):
+            given.append(url)
+            if random.random() < 0.8:
+                to = f"https://{random.choice(few if random.random() < 0.9 else names)}/{len(given)}"
+                room.farm.pages[url] = Page(302, b"", location=to)
+    for name in few:
+        answers = [Page()] * random.choice((2, 10, 100))
+        if random.random() < 0.5:
+            room.farm.hosts[name] = then(*answers, Page(429, b"", headers={"retry-after": "5000"}))
+    room.add(*given)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exchange, "HELD", random.choice((5, 60, 120)))
+        patch.setattr(exchange, "PIECE", random.choice((1, 2, 8)))
+        patch.setattr(exchange, "OPENED", random.choice((1, 7)))
+        patch.setattr(register, "KEPT", random.choice((1, 5)))
+        summary = room.run(Plan(at_once=random.choice((4, 8, 32)), max_run_s=1e6))
+    assert (summary.checked + summary.put_off, summary.left) == (len(given), 0)
+    assert room.farm.most_of_a_host == 1
+    assert min(room.farm.shortest_gaps().values(), default=GAP_S) > 0.999 * GAP_S
+    room.links.close()
 
 
 # -- robots.txt --------------------------------------------------------------------------------------------------------

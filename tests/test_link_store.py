@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,19 @@ def test_what_comes_in_at_once_is_in_the_file_itself_afterwards(links: Links, tm
     with pytest.raises(ZeroDivisionError), links.loading():
         raise ZeroDivisionError
     assert get(links, A).uses == 1
+
+
+def test_who_reads_is_not_waited_for_when_all_is_in(tmp_path: Path) -> None:
+    log = tmp_path / f"{NAME}-wal"
+    with closing(open_links(str(tmp_path), wait_s=3_600)) as writer:  # for hours, if it waits
+        with closing(open_links(str(tmp_path), read_only=True)) as reader, reader.snapshot():
+            assert reader.find_link(A) is None
+            with writer.loading():
+                use(writer, (1, [A], True))
+            assert log.stat().st_size > 0
+        with writer.loading():
+            use(writer, (2, [B], True))
+        assert log.stat().st_size == 0
 
 
 def open_at_once(folder: str, barrier: threading.Barrier, ids: list[str | None]) -> None:

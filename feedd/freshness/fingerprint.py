@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from hashlib import blake2b
 from html import unescape
 from typing import Final
@@ -99,12 +99,12 @@ def read(body: bytes, content_type: str) -> Page:
     headings, blocks = _blocks(shown, _NOISE)
     if not any(blocks):  # all of the page was in something of a bad name
         headings, blocks = _blocks(shown, frozenset())
-    text = b".".join([block for block, is_text in blocks if is_text])
-    if len(text) < _LONG_TEXT:  # a page of links or labels, or an error: all counts
-        text = b".".join([block for block, _ in blocks])
+    text = [block for block, is_text in blocks if is_text]
+    if sum(map(len, text)) < _LONG_TEXT:  # a page of links or labels, or an error: all counts
+        text = [block for block, _ in blocks]
     clauses = _clauses(text)
     if clauses:
-        clauses |= _clauses(b".".join((*headings, found.lower().encode())))
+        clauses |= _clauses((*headings, found.lower().encode()))
     heading = _plain(headings[0], lower) if headings else ""
     return Page(found, heading, sum(len(block) for block, _ in blocks), _sketch(clauses), True)
 
@@ -246,8 +246,9 @@ def _is_noise(attributes: bytes, noise: frozenset[bytes]) -> bool:
     return not noise.isdisjoint(names.translate(_NOT_LETTERS).split())
 
 
-def _clauses(text: bytes) -> set[int]:
+def _clauses(blocks: Iterable[bytes]) -> set[int]:
     """What stands between two stops, without space, digits and other signs, as hashes; not what is short."""
+    text = b".".join(blocks)
     if not text.isascii():
         for stop in _WIDE_STOPS:
             text = text.replace(stop, b".")

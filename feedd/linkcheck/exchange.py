@@ -151,8 +151,9 @@ class Exchanges:
             self._put_off_all(queue, math.ceil(max(queue.free_at, alone_until)))
         elif queue.ids and not queue.jobs and self._held >= 2 * HELD:  # links pile up at hosts that redirects lead to
             self._hungry.append(queue)
-        elif queue.ids and not queue.jobs:
-            self._load(queue)
+        else:
+            while queue.ids and not queue.jobs:  # links may be gone from the store meanwhile
+                self._load(queue)
         self.turns.settle(queue)
         if queue.is_over:
             self.hosts.retire(queue)

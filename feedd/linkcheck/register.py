@@ -62,6 +62,8 @@ class Register:
 
     def retire(self, queue: Queue) -> None:
         """Nothing is to be asked of a host, as it looks now."""
+        if self._queues.get(queue.host.name) is not queue:  # it was forgotten while somebody still held it
+            return
         over = self._over
         over[queue.host.name] = queue
         over.move_to_end(queue.host.name)

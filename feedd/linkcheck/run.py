@@ -24,6 +24,7 @@ from feedd.linkcheck.settings import Plan, Progress, Summary
 ROBOTS_BYTES = 512_000  # RFC 9309, section 2.5: at least 500 KiB
 KEEP_S = 3.0  # a connection is not worth keeping for longer
 _COLLECT = (50_000, 20, 20)  # thresholds of `gc`, the first in objects
+_LOG_PAGES = 16_000  # 64 MB: no more than a run that is to stop may still write to its place
 
 
 class Get(Protocol):
@@ -41,7 +42,7 @@ async def run(
     `now`: seconds since 1970 UTC. When `stop` is set, requests are broken off: what was answered is noted, nothing
     else. `progress` is called as results are written. Raises what the store raises.
     """
-    with links.loading(), _collecting_seldom():
+    with links.loading(_LOG_PAGES), _collecting_seldom():
         return await _Run(plan, links, get, now, random, stop or asyncio.Event(), progress).go(by, only)
 
 

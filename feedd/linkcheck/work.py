@@ -6,6 +6,7 @@ One at a time for a state, whoever starts it: a process of the daemon's (`proces
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import resource
@@ -95,9 +96,9 @@ async def _check(
     job: Job, links: Links, by: str, stop: threading.Event, progress: Told | None, chosen: Sequence[int] | None
 ) -> Summary:
     began = int(time.time())
+    limits = _limits(job.plan.at_once)
     stopping = asyncio.Event()
     watching = asyncio.create_task(_watch(stop, stopping))
-    limits = _limits(job.plan.at_once)
     allowed = tuple(map(ip_network, job.allowed))
     try:
         async with fetch.Fetcher(limits, allowed=allowed, ports=job.ports, trust_env=job.trust_env) as fetcher:
@@ -120,10 +121,12 @@ async def _check(
 
 def _limits(at_once: int) -> fetch.Limits:
     """As many connections as the system lets a process have, and no more than half of them idle."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    most, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        most = hard
     limits = fetch.Limits(at_once=at_once)
-    return replace(limits, idle=min(limits.idle, most // 2)) if most != resource.RLIM_INFINITY else limits
+    return limits if most == resource.RLIM_INFINITY else replace(limits, idle=min(limits.idle, most // 2))
 
 
 async def _watch(stop: threading.Event, stopping: asyncio.Event) -> None:

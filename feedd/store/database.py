@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 CHECKPOINT_PAGES = 4_000
-LOADING_PAGES = 64_000  # while much comes in: each checkpoint syncs pages from all over the file
+LOADING_PAGES = 64_000  # 256 MB, while much comes in: each checkpoint syncs pages from all over the file
 _CHUNK = 500  # SQLite's oldest limit on parameters is 999
 
 
@@ -55,14 +55,22 @@ class Database:
             self._db.execute("COMMIT")
 
     @contextlib.contextmanager
-    def loading(self) -> Iterator[None]:
-        """Many transactions inside: half the time at 300,000 articles, for a write-ahead log of 256 MB at most."""
-        self._db.execute(f"PRAGMA wal_autocheckpoint = {LOADING_PAGES}")
+    def loading(self, pages: int = LOADING_PAGES) -> Iterator[None]:
+        """Many transactions inside: half the time at 300,000 articles, for a write-ahead log of so many `pages`.
+
+        It is emptied in the end, as far as that is possible at once: whoever reads just then is not waited for, and the
+        next transactions see to what is left.
+        """
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {pages}")
         try:
             yield
         finally:
             self._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (wait_ms,) = self._db.execute("PRAGMA busy_timeout").fetchone()
+        self._db.execute("PRAGMA busy_timeout = 0")
+        with contextlib.suppress(sqlite3.OperationalError):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._db.execute(f"PRAGMA busy_timeout = {wait_ms}")
 
     def _log_ahead(self) -> None:
         """The settings of a database that this process writes to."""
