@@ -156,7 +156,7 @@ class Turns:
         if not queue.jobs:
             self.settle(queue)
 
-    def take(self, now: float, rest_s: float = math.inf) -> Queue | None:
+    def take(self, now: float, rest_s: float) -> Queue | None:
         """The host that is to be asked now, busy from now on: of those that are free, one that was asked a moment ago,
         and of these who has most to do yet. But who has to do for all of the `rest_s` seconds that the run may still
         take comes first.

@@ -48,7 +48,7 @@ async def run(
 
 @contextmanager
 def _collecting_seldom() -> Iterator[None]:
-    """A run makes hardly any cycles, and looking for some among all that is in memory takes a tenth of its time."""
+    """A run makes hardly any cycles, and looking for some among all that is in memory takes some 7 % of its time."""
     before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(*_COLLECT)
