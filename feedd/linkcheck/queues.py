@@ -7,7 +7,6 @@ costs the logarithm of their number.
 from __future__ import annotations
 
 import heapq
-import math
 from collections import deque
 from typing import Literal
 
