@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from email.utils import formatdate
@@ -316,6 +318,14 @@ def test_whatever_leads_where_every_link_comes_to_its_end(tmp_path_factory: pyte
     assert room.farm.most_of_a_host == 1
     assert min(room.farm.shortest_gaps().values(), default=GAP_S) > 0.999 * GAP_S
     room.links.close()
+
+
+@pytest.mark.parametrize(("most", "expected"), [(256, [64, 64]), (4_096, [1_024, 1_024])])
+def test_no_more_than_half_of_a_process_s_files_are_idle_connections(most: int, expected: list[int]) -> None:
+    script = "from feedd.linkcheck.work import limits_of; found = limits_of(64); print(found.idle, found.idle_tls)"
+    command = ["sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", sys.executable, "-c", script]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert list(map(int, said.split())) == expected
 
 
 # -- robots.txt --------------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ async def _check(
     job: Job, links: Links, by: str, stop: threading.Event, progress: Told | None, chosen: Sequence[int] | None
 ) -> Summary:
     began = int(time.time())
-    limits = _limits(job.plan.at_once)
+    limits = limits_of(job.plan.at_once)
     stopping = asyncio.Event()
     watching = asyncio.create_task(_watch(stop, stopping))
     allowed = tuple(map(ip_network, job.allowed))
@@ -119,14 +119,16 @@ async def _check(
     return summary
 
 
-def _limits(at_once: int) -> fetch.Limits:
-    """As many connections as the system lets a process have, and no more than half of them idle."""
+def limits_of(at_once: int) -> fetch.Limits:
+    """As many files as the system lets a process have, and no more than half of them for connections that are idle."""
     most, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         most = hard
     limits = fetch.Limits(at_once=at_once)
-    return limits if most == resource.RLIM_INFINITY else replace(limits, idle=min(limits.idle, most // 2))
+    if most == resource.RLIM_INFINITY:
+        return limits
+    return replace(limits, idle=min(limits.idle, most // 4), idle_tls=min(limits.idle_tls, most // 4))
 
 
 async def _watch(stop: threading.Event, stopping: asyncio.Event) -> None:
