@@ -77,6 +77,8 @@ class _Run:
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = 0.0
         self._news = asyncio.Event()  # for the leader
+        self._answers: list[tuple[Queue, Job, Answer, float]] = []  # not read yet; with the seconds that they took
+        self._answered = asyncio.Event()
         self._in_flight = 0
         self._closing = self._suspended = self._unreachable = False
 
@@ -98,6 +100,7 @@ class _Run:
             closing.cancel()
             if self._timer:
                 self._timer.cancel()
+            self._read_answers()
             work.hosts.remember_all()
             self._ledger.flush()
         lapsed = self._ledger.lapse()
@@ -117,7 +120,7 @@ class _Run:
             async with asyncio.TaskGroup() as tasks:
                 leader = tasks.create_task(self._lead())
                 others = [tasks.create_task(self._take_turns()) for _ in range(self._plan.at_once)]
-                others.append(tasks.create_task(self._write_notes()))
+                others += [tasks.create_task(self._follow_up()), tasks.create_task(self._write_notes())]
                 stopping = tasks.create_task(self._stop.wait())
                 await asyncio.wait((leader, stopping), return_when=asyncio.FIRST_COMPLETED)
                 for task in (leader, stopping, *others):
@@ -144,11 +147,33 @@ class _Run:
                 self._work.leave(queue)
                 await asyncio.sleep(0)
                 continue
-            self._in_flight += 1
-            try:
-                await self._ask(queue, job)
-            finally:
-                self._in_flight -= 1
+            await self._ask(queue, job)
+            self._answered.set()
+            await asyncio.sleep(0)  # what follows from it comes first
+
+    async def _ask(self, queue: Queue, job: Job) -> None:
+        """One exchange with a host whose turn it is; it is under way until its answer was read."""
+        request = self._work.request(queue, job)
+        began = self._loop.time()
+        keep = queue.gap_s <= KEEP_S and _is_followed(queue, job)
+        self._in_flight += 1
+        try:
+            answer = await self._get(request, body_bytes=ROBOTS_BYTES if job.kind == "robots" else 0, keep=keep)
+        except asyncio.CancelledError:
+            self._in_flight -= 1
+            self._work.broken_off(queue)
+            raise
+        self._answers.append((queue, job, answer, self._loop.time() - began))
+
+    async def _follow_up(self) -> None:
+        """Reads answers as they come: all that are there at once, one kind of work after the other.
+
+        To change between asking and reading with each answer takes an eighth more of a processor's time.
+        """
+        while True:
+            await self._answered.wait()
+            self._answered.clear()
+            self._read_answers()
             if self._work.bytes >= self._plan.max_bytes:
                 self._closing = True
             if self._work.doubts.is_suspicious:
@@ -156,18 +181,14 @@ class _Run:
             if self._suspended:
                 self._news.set()
 
-    async def _ask(self, queue: Queue, job: Job) -> None:
-        """One exchange with a host whose turn it is, and all that follows."""
-        request = self._work.request(queue, job)
-        began = self._loop.time()
-        keep = queue.gap_s <= KEEP_S and _is_followed(queue, job)
-        try:
-            answer = await self._get(request, body_bytes=ROBOTS_BYTES if job.kind == "robots" else 0, keep=keep)
-        except asyncio.CancelledError:
-            self._work.broken_off(queue)
-            raise
-        self._work.answered(queue, job, answer, self._loop.time() - began)
-        self._work.leave(queue)
+    def _read_answers(self) -> None:
+        """What follows from the answers that are there; the turns of their hosts are over."""
+        answers, self._answers = self._answers, []
+        self._in_flight -= len(answers)
+        for queue, job, answer, took_s in answers:
+            self._work.answered(queue, job, answer, took_s)
+        for queue, *_ in answers:
+            self._work.leave(queue)
 
     def _wake_others(self) -> None:
         """Sees to it that an idle worker wakes when the next host may be asked."""
@@ -228,6 +249,7 @@ class _Run:
             queue.busy = True
             await asyncio.sleep(max(queue.free_at - self._clock(), 0.0))
             await self._ask(queue, job)
+            self._read_answers()
         while self._work.doubts and self._in_flight:
             self._news.clear()
             await self._news.wait()
