@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feedd.freshness import urls
-from feedd.freshness.states import Request
+from feedd.freshness.states import Answer, Request
 from feedd.linkcheck import exchange, network, register
 from feedd.linkcheck.dryrun import plan_of_run
 from feedd.linkcheck.hosts import HostRule
@@ -858,6 +858,35 @@ def test_a_stop_breaks_off_what_hangs_and_notes_what_was_answered(room: Room) ->
     assert summary.seconds == pytest.approx(5.5, abs=0.01)
     assert room.verdicts(many("a.example", 10)).count("fresh") == summary.checked == 5
     assert room.state("https://slow.example/0").history == ()
+
+
+class LateFarm(Farm):
+    """Sets `stop` as it answers a link, and answers after so many more `turns` of the loop, if it is let."""
+
+    def __init__(self, turns: int) -> None:
+        super().__init__()
+        self.turns, self.stop = turns, asyncio.Event()
+        self.answered: list[str] = []
+
+    async def get(self, request: Request, *, body_bytes: int = 0, keep: bool = True) -> Answer:
+        """One exchange."""
+        answer = await super().get(request)
+        if not request.url.endswith("robots.txt"):
+            self.stop.set()
+            for _ in range(self.turns):
+                await asyncio.sleep(0)
+            self.answered.append(request.url)
+        return answer
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_an_answer_that_comes_while_a_stop_is_seen_to_is_noted(tmp_path: Path, turns: int) -> None:
+    farm = LateFarm(turns)
+    with closing((room := Room(tmp_path, "https://a.example/1", "https://b.example/1", farm=farm)).links):
+        summary = room.run(stop=lambda: farm.stop)
+        assert summary.stopped
+        assert summary.checked == len(farm.answered)
+        assert {link.url for link in room.links.list_by_verdict("fresh", 0, 10)} == set(farm.answered)
 
 
 @given(st.floats(0, 12), st.lists(st.integers(1, 6), min_size=1, max_size=6))
