@@ -57,7 +57,7 @@ class Limits(Struct, frozen=True):
     wire_bytes: int = 262_144
     body_bytes: int = 65_536
     at_once: int = 256
-    idle: int = 4_096
+    idle: int = 6_144
     idle_tls: int = 1_024
     keep_s: float = 4.5  # many servers close after 5
 

@@ -16,6 +16,7 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from feedd.freshness import urls
 from feedd.freshness.states import Answer, Request
@@ -114,6 +115,23 @@ def test_an_error_of_the_store_ends_the_run_with_that_error(room: Room) -> None:
     room.farm.pages["https://a.example/1"] = page
     with pytest.raises(sqlite3.OperationalError):
         room.run()
+
+
+class TornFarm(Farm):
+    """The answer of b.example is none that anything could be read from."""
+
+    async def get(self, request: Request, *, body_bytes: int = 0, keep: bool = True) -> Answer:
+        """One exchange."""
+        answer = await super().get(request)
+        return answer if "b.example/" not in request.url else replace(answer, headers=None)  # type: ignore[arg-type]
+
+
+def test_a_defect_at_one_answer_ends_the_run_and_those_that_came_with_it_are_noted(tmp_path: Path) -> None:
+    given = [f"https://{name}.example/1" for name in "abc"]
+    with closing((room := Room(tmp_path, *given, farm=TornFarm())).links):
+        with pytest.raises(AttributeError):
+            room.run(Plan(robots=False))
+        assert room.verdicts(given) == ["fresh", "unchecked", "fresh"]
 
 
 # -- politeness --------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
@@ -60,7 +61,7 @@ def _collecting_seldom() -> Iterator[None]:
 
 
 class _Run:
-    """One run: workers that take turns, and a leader who knows when there are none left."""
+    """One run: workers that take turns, one who reads what is answered, a leader who knows when there are none left."""
 
     def __init__(
         self, plan: Plan, links: Links, get: Get, now: Callable[[], float], random: Random, stop: asyncio.Event,
@@ -77,7 +78,7 @@ class _Run:
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = 0.0
         self._news = asyncio.Event()  # for the leader
-        self._answers: list[tuple[Queue, Job, Answer, float]] = []  # not read yet; with the seconds that they took
+        self._answers: deque[tuple[Queue, Job, Answer, float]] = deque()  # not read yet; seconds that they took
         self._answered = asyncio.Event()
         self._in_flight = 0
         self._closing = self._suspended = self._unreachable = False
@@ -100,9 +101,11 @@ class _Run:
             closing.cancel()
             if self._timer:
                 self._timer.cancel()
-            self._read_answers()
-            work.hosts.remember_all()
-            self._ledger.flush()
+            try:
+                self._read_answers()
+            finally:
+                work.hosts.remember_all()
+                self._ledger.flush()
         lapsed = self._ledger.lapse()
         summary = self._summary(lapsed)
         counts = {
@@ -166,9 +169,8 @@ class _Run:
         self._answers.append((queue, job, answer, self._loop.time() - began))
 
     async def _follow_up(self) -> None:
-        """Reads answers as they come: all that are there at once, one kind of work after the other.
-
-        To change between asking and reading with each answer takes an eighth more of a processor's time.
+        """Reads answers as they come, all that are there at once; to go from asking to reading and back with each of
+        them would take an eighth more of a processor's time.
         """
         while True:
             await self._answered.wait()
@@ -180,14 +182,18 @@ class _Run:
                 self._suspended = True
             if self._suspended:
                 self._news.set()
+            self._look_whether_over()
+            self._wake_others()
 
     def _read_answers(self) -> None:
         """What follows from the answers that are there; the turns of their hosts are over."""
-        answers, self._answers = self._answers, []
-        self._in_flight -= len(answers)
-        for queue, job, answer, took_s in answers:
+        read = []
+        while self._answers:
+            queue, job, answer, took_s = self._answers.popleft()
+            self._in_flight -= 1
             self._work.answered(queue, job, answer, took_s)
-        for queue, *_ in answers:
+            read.append(queue)
+        for queue in read:
             self._work.leave(queue)
 
     def _wake_others(self) -> None:
