@@ -224,6 +224,15 @@ def test_a_request_is_conditional_where_something_is_known_and_carries_the_heade
     assert "Accept" not in headers
 
 
+def test_the_headers_of_a_rule_go_before_what_would_be_sent_else() -> None:
+    rule = (("Host", "a.example"), ("connection", "close"), ("If-None-Match", "*"), ("User-Agent", "b"))
+    answer, server = got(answers(), request=lambda s: Request(s.url, AGENT, '"1"', headers=rule))
+    assert answer.status == 200
+    names = [line.partition(":")[0].lower() for line in server.heads[0][1:]]
+    assert len(names) == len(set(names))
+    assert {name: server.headers()[name] for name, _ in rule} == dict(rule)
+
+
 @pytest.mark.parametrize("value", ['"\r\nX: 1"', '"\udcff"', '"ü"'])
 def test_what_no_header_can_hold_is_not_sent_back(value: str) -> None:
     answer, server = got(answers(), request=lambda s: Request(s.url, AGENT, value, value))
@@ -305,6 +314,13 @@ def test_the_beginning_of_a_body_is_unpacked(coding: str) -> None:
 def test_a_body_may_be_read_further_than_usual(coding: str) -> None:
     answer, _ = got(answers(PACKED[coding], Content_Encoding=coding), body_bytes=500_000)
     assert answer.body == LONG
+
+
+@pytest.mark.parametrize("most", [1, 1500, 9_999, 10_000, 10_001])
+def test_of_a_body_in_chunks_no_more_is_taken_than_is_wanted(most: int) -> None:
+    chunks = b"".join(b"3e8\r\n" + bytes([n]) * 1000 + b"\r\n" for n in range(10)) + b"0\r\n\r\n"
+    answer, _ = got(says(CHUNKED + chunks), body_bytes=most)
+    assert answer.body == b"".join(bytes([n]) * 1000 for n in range(10))[:most]
 
 
 def test_after_the_end_of_what_is_packed_there_is_no_more() -> None:
@@ -680,7 +696,7 @@ def test_a_name_that_changes_its_mind_is_refused_at_the_next_connection() -> Non
         async with server.running(), Fetcher(Limits(), allowed=network, ports=(server.port,), lookup=look) as fetcher:
             request = Request(f"http://rebound.example:{server.port}/", AGENT)
             assert (await fetcher.get(request, keep=False)).status == 200
-            fetcher._session.connector.clear_dns_cache()  # type: ignore[union-attr] # ten seconds later
+            fetcher._connector.clear_dns_cache()  # ten seconds later
             return await fetcher.get(request)
 
     answer = run(work())
@@ -871,6 +887,12 @@ def test_a_proxy_that_cannot_connect_is_told(proxy: Server, monkeypatch: pytest.
     proxy.replies = [answers(status="502 Bad Gateway")]
     answer = through(proxy, "https://h.example/", monkeypatch)
     assert (answer.failure, answer.detail) == ("refused", "the proxy answered 502")
+
+
+def test_a_proxy_that_says_nothing_is_told(proxy: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy.replies = [says(b"", closes=True)]
+    answer = through(proxy, "https://h.example/", monkeypatch)
+    assert (answer.failure, answer.detail) == ("reset", "the proxy closed the connection without an answer")
 
 
 # --- anything ---------------------------------------------------------------------------------------------------------

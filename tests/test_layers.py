@@ -13,7 +13,7 @@ LAYERS = {
         "errors", "model", "frontmatter", "yamldata", "text", "html", "parse", "plan", "site", "render", "lint",
         "pages", "guard", "retry", "freshness", "silence", "troubles",
     },
-    "adapters": {"files", "outputs", "ownership", "store", "connect", "fetch", "unpack"},
+    "adapters": {"files", "outputs", "ownership", "store", "connect", "fetch", "unpack", "wire"},
     "services": {
         "poll", "settle", "inotify", "watch", "intake", "identity", "stories", "ingest", "rebuild", "bulk", "pool",
         "inline", "catalog", "inventory", "stamps", "custody", "scan", "journal", "publish", "preview",
@@ -30,8 +30,8 @@ ONLY_IN = {  # third-party package -> the modules that may know it
     "pydantic": {"config", "initialise"}, "click": {"cli"},
     "rich": {"cli"}, "brotli": {"rebuild", "unpack", "verify"}, "isal": {"rebuild"}, "nh3": {"html"},
     "markdown_it": {"html"}, "ftfy": {"text"}, "jinja2": {"pages", "web"}, "protego": {"linkcheck"},
-    "aiohttp": {"alerts", "connect", "fetch", "notify", "hub"}, "prometheus_client": {"web"},
-    "uvicorn": {"web"}, "httptools": {"web"}, "starlette": {"web"},
+    "aiohttp": {"alerts", "connect", "fetch", "notify", "hub", "wire"}, "prometheus_client": {"web"},
+    "uvicorn": {"web"}, "httptools": {"web", "wire"}, "starlette": {"web"},
 }
 
 
