@@ -116,6 +116,10 @@ class Watcher:
         """Ask for a full scan, in turn with everything else."""
         self._inbox.full(reason)
 
+    def found(self) -> None:
+        """The root was there for somebody who looked by himself: if it is away again, that is said again."""
+        self._away = False
+
     def wake(self) -> None:
         """Make `next_batch` return None at once: there is something to do that no file tells of."""
         self._inbox.wake()

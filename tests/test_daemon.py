@@ -24,6 +24,7 @@ import pytest
 from newsroom import article, changed, tree
 from processes import Daemon, Site, nameless, until
 
+from feedd.daemon.work import GONE
 from feedd.store import open_store
 
 STOP_WITHIN_S = 1.0
@@ -37,7 +38,7 @@ def test_it_is_ready_when_the_first_scan_is_published_and_not_before(tmp_path: P
     site = Site(tmp_path)
     site.articles.rmdir()  # so that the first scan must wait
     with site.running(ready=False) as feedd:
-        feedd.wait("the folder of articles is gone, its feeds stay as they are")
+        feedd.wait(GONE)
         status, headers, body = feedd.get("/readyz")
         assert (status, headers["Content-Type"]) == (503, "text/plain; charset=utf-8")
         assert b"The first scan is not published yet." in body
@@ -194,7 +195,7 @@ def test_the_folder_of_articles_deleted_and_made_again(tmp_path: Path) -> None:
     with site.running() as feedd:
         before = tree(site.out)
         shutil.move(site.articles, tmp_path / "away")
-        feedd.wait("the folder of articles is gone, its feeds stay as they are")
+        feedd.wait(GONE)
         assert tree(site.out) == before
         line = len(feedd.lines)
         shutil.move(tmp_path / "away", site.articles)
@@ -202,12 +203,29 @@ def test_the_folder_of_articles_deleted_and_made_again(tmp_path: Path) -> None:
         assert tree(site.out) == before
         ids = site.ids()
         shutil.rmtree(site.articles)  # file by file: what is seen gone before its folder is may leave the feeds
-        feedd.wait("the folder of articles is gone, its feeds stay as they are", line)
+        feedd.wait(GONE, line)
         site.put("one.md", article("One"))
         site.put("two.md", article("Two"))
         site.shows("One", "Two")
         assert site.ids()["One"] == ids["One"]
         (site.articles / "one.md").unlink()
+        site.shows("Two")
+    site.check()
+
+
+def test_the_folder_of_articles_back_between_two_looks_of_the_watcher_and_gone_again(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.put("one.md", article("One"))
+    with site.running() as feedd:
+        shutil.move(site.articles, tmp_path / "away")
+        feedd.wait(GONE)
+        line = len(feedd.lines)
+        shutil.move(tmp_path / "away", site.articles)
+        os.kill(feedd.pid, signal.SIGHUP)  # wakes who publishes, who then looks before the watcher does
+        feedd.wait("scanned", line)
+        shutil.rmtree(site.articles)
+        feedd.wait(GONE, line)
+        site.put("two.md", article("Two"))
         site.shows("Two")
     site.check()
 
@@ -219,7 +237,7 @@ def test_a_folder_of_articles_that_comes_late_changes_nothing_that_was_published
         before = tree(site.out)
     site.articles.rename(tmp_path / "away")
     with site.running(ready=False) as feedd:
-        feedd.wait("the folder of articles is gone, its feeds stay as they are")
+        feedd.wait(GONE)
         assert tree(site.out) == before
         (tmp_path / "away").rename(site.articles)
         feedd.wait_until_ready()
@@ -513,10 +531,10 @@ def test_feeds_stay_while_the_articles_are_away_from_a_state_that_was_torn(tmp_p
     _garbage(site.state / "feedd.db")
     with site.running(ready=False) as feedd:
         feedd.wait("state is torn, it is made anew from the articles with the same entry ids")
-        feedd.wait("the folder of articles is gone, its feeds stay as they are")
+        feedd.wait(GONE)
     assert tree(site.out) == before
     with site.running(ready=False) as feedd:  # with a state that is sound, and knows nothing
-        feedd.wait("the folder of articles is gone, its feeds stay as they are")
+        feedd.wait(GONE)
         feedd.wait("serving")
         assert tree(site.out) == before
         away.rename(site.articles)

@@ -322,6 +322,17 @@ def test_a_root_that_cannot_be_listed_counts_as_gone_until_it_can(open_root: Pat
         seen.until_reason("root_back")
 
 
+@pytest.mark.parametrize("polling", [False, True])
+def test_a_root_that_came_back_unseen_and_went_again_is_said_to_be_gone_again(root: Path, polling: bool) -> None:
+    with watching(root, polling=polling, poll_s=0.02, check_s=0.02) as seen:
+        shutil.rmtree(root)
+        seen.until_reason("root_gone")
+        seen.watcher.found()  # by somebody who looked between two of the watcher's own looks
+        seen.until(lambda seen: seen.reasons.count("root_gone") == 2)
+        put(root / "new.md")
+        seen.until_reason("root_back")
+
+
 def test_a_burst_of_renames_is_seen_whole(root: Path) -> None:
     count = 3000
     for number in range(count):

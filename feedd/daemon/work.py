@@ -278,6 +278,7 @@ class Work:
         self._log.log(10 if self._trouble else 20, "scanning", root=self._plan.source.root, reason=reason)
         publisher, now = self._publisher, int(time.time())
         unsettled = publisher.scan(now=now, now_ns=time.time_ns())
+        self._watcher.found()
         self._watcher.retry(unsettled, 0.05)
         self._scanned, self._reconciled, self._rescan = True, False, ""
         self._meters.scans.observe(time.monotonic() - began)
