@@ -19,7 +19,7 @@ from feedd.linkcheck import hosts
 from feedd.linkcheck.queues import Queue
 from feedd.store.linkrows import Host, Link, Run
 
-ROWS = 200  # written together at most
+ROWS = 1_000  # written together at most
 WRITE_S = 0.1  # how long what was found waits to be written
 
 
