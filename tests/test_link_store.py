@@ -283,6 +283,21 @@ def test_uses_are_those_of_the_last_word_on_each_article(tmp_path_factory: pytes
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
+def test_those_due_in_one_hour_come_as_they_lie_in_the_file(links: Links) -> None:
+    urls = [f"https://a.example/{number}" for number in range(6)]
+    use(links, (1, urls, True))
+    begin = NOW - NOW % 3600
+    for url, at in zip(urls, (3599, 0, 3600, 7199, 3601, 1), strict=True):
+        check(links, url, LinkState(next_check_at=begin + at))
+
+    def found(limit: int) -> list[int]:
+        ids = {get(links, url).id: number for number, url in enumerate(urls)}
+        return [ids[link_id] for link_id, _ in links.list_due_hosts(begin + 9999, limit)]
+
+    assert found(9) == [0, 1, 5, 2, 3, 4]
+    assert found(2) == [1, 5]  # those are due longest
+
+
 def test_due_links_come_in_pages_longest_due_first(links: Links) -> None:
     urls = [f"https://{name}.example/{number}" for number in range(3) for name in "ab"]
     use(links, (1, urls, True))
@@ -298,7 +313,7 @@ def test_due_links_come_in_pages_longest_due_first(links: Links) -> None:
     assert [link.url for link in links.list_due(NOW, 9)] == order[:2]
     assert (links.count_due(NOW), links.count_due(NOW - 1), links.next_due_at()) == (2, 0, NOW)
     assert [link.url for link in links.list_next(3)] == order[:3]
-    assert links.list_due_hosts(NOW + 1, 9) == [(link.id, link.host) for link in links.list_due(NOW + 1, 9)]
+    assert links.list_due_hosts(NOW + 1, 9) == sorted((link.id, link.host) for link in links.list_due(NOW + 1, 9))
     assert [link_id for link_id, _ in links.list_due_hosts(NOW + 9, 1)] == [get(links, urls[4]).id]
 
 

@@ -132,11 +132,13 @@ class Links(LinkUses):
         return [link_from(row) for row in rows]
 
     def list_due_hosts(self, now: int, limit: int) -> list[tuple[int, str]]:
-        """(link id, host) of the same links: at little cost, for who wants to know all hosts beforehand."""
-        return self._db.execute(
-            f"SELECT id, host FROM link INDEXED BY link_due WHERE {_DUE} ORDER BY next_check_at, id LIMIT ?",
-            (now, limit),
-        ).fetchall()
+        """(link id, host) of the same links: at little cost, for who wants to know all hosts beforehand.
+
+        Those of one hour in the order of their ids, so that neighbours in the file are read and written together.
+        """
+        due = f"SELECT id, host, next_check_at FROM link INDEXED BY link_due WHERE {_DUE} ORDER BY next_check_at, id"
+        query = f"SELECT id, host FROM ({due} LIMIT ?) ORDER BY next_check_at / 3600, id"
+        return self._db.execute(query, (now, limit)).fetchall()
 
     def count_due(self, now: int) -> int:
         """How many links are to be checked by now."""
