@@ -116,12 +116,12 @@ class Exchanges:
         """How it is asked."""
         return follow.request_for(job, queue.manners.user_agent, queue.manners.headers)
 
-    def answered(self, queue: Queue, job: Job, answer: Answer, took_s: float) -> None:
-        """What follows from an answer. The host keeps its turn until `leave`."""
+    def answered(self, queue: Queue, job: Job, answer: Answer, began: float, ended: float) -> None:
+        """What follows from an answer, from `began` to `ended` by the clock. Its turn goes on until `leave`."""
         self.requests += 1
         self.bytes += answer.read
-        queue.took_s = took_s
-        self._note_health(queue, answer)
+        queue.took_s = ended - began
+        self._note_health(queue, answer, ended)
         if job.kind == "canary":
             return
         went = follow.follow(job, answer)
@@ -158,9 +158,9 @@ class Exchanges:
         if queue.is_over:
             self.hosts.retire(queue)
 
-    def _note_health(self, queue: Queue, answer: Answer) -> None:
-        now, old = self._clock(), queue.host
-        queue.host = host = old.asked(now)
+    def _note_health(self, queue: Queue, answer: Answer, ended: float) -> None:
+        old = queue.host
+        queue.host = host = old.asked(ended)
         if network.is_silent(answer):
             self.doubts.add(queue)
             queue.silent += hosts.is_weak(answer)
@@ -169,8 +169,8 @@ class Exchanges:
             self.believe()
             host = queue.host
         if wish_s := hosts.wish_s(answer, self._now()):
-            host = host.paused(wish_s, now)
-        queue.host = host.failed(now, self._random) if hosts.is_weak(answer) else host.did_well()
+            host = host.paused(wish_s, ended)
+        queue.host = host.failed(ended, self._random) if hosts.is_weak(answer) else host.did_well()
         if hosts.has_news(old, queue.host):
             self._ledger.touch(queue)
 

@@ -78,7 +78,7 @@ class _Run:
         self._timer: asyncio.TimerHandle | None = None
         self._rings_at = 0.0
         self._news = asyncio.Event()  # for the leader
-        self._answers: deque[tuple[Queue, Job, Answer, float]] = deque()  # not read yet; seconds that they took
+        self._answers: deque[tuple[Queue, Job, Answer, float, float]] = deque()  # not read yet; from when to when
         self._answered = asyncio.Event()
         self._in_flight = 0
         self._closing = self._suspended = self._unreachable = False
@@ -157,7 +157,7 @@ class _Run:
     async def _ask(self, queue: Queue, job: Job) -> None:
         """One exchange with a host whose turn it is; it is under way until its answer was read."""
         request = self._work.request(queue, job)
-        began = self._loop.time()
+        began = self._clock()
         keep = queue.gap_s <= KEEP_S and _is_followed(queue, job)
         self._in_flight += 1
         try:
@@ -166,7 +166,7 @@ class _Run:
             self._in_flight -= 1
             self._work.broken_off(queue)
             raise
-        self._answers.append((queue, job, answer, self._loop.time() - began))
+        self._answers.append((queue, job, answer, began, self._clock()))
 
     async def _follow_up(self) -> None:
         """Reads answers as they come, all that are there at once; to go from asking to reading and back with each of
@@ -189,9 +189,9 @@ class _Run:
         """What follows from the answers that are there; the turns of their hosts are over."""
         read = []
         while self._answers:
-            queue, job, answer, took_s = self._answers.popleft()
+            queue, job, answer, began, ended = self._answers.popleft()
             self._in_flight -= 1
-            self._work.answered(queue, job, answer, took_s)
+            self._work.answered(queue, job, answer, began, ended)
             read.append(queue)
         for queue in read:
             self._work.leave(queue)
