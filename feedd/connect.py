@@ -1,6 +1,6 @@
 """How feedd connects to hosts it was told of: names looked up without holding up a stop, every address checked.
 
-What `notify`, and later link checks, give to aiohttp's TCPConnector. The check is made where a socket is about to be
+What `notify`, the hub and link checks give to aiohttp's TCPConnector. The check is made where a socket is about to be
 opened: after DNS, for literal addresses of any spelling, and again for every redirect; so no name can change its mind.
 """
 

@@ -31,7 +31,6 @@ HOT_S = 0.5  # in this time after an answer, a connection may be closed without 
 RECEIVE_BYTES = 65_536  # the socket's buffer: a server that floods gets rid of no more than this before it must wait
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 # Media types whose bodies say something of a page; what is of no known type is looked at too.
 _OF_INTEREST = re.compile(
     r"\s*(?:$|;|text/(?!event-stream)|application/(?:[^\s;]*[+.-])?(?:xml|json|javascript)\b)", re.IGNORECASE
@@ -127,13 +126,14 @@ class Fetcher:
         if host != authority and int(port) not in self._ports:
             raise TroubleError("port", f"feedd does not connect to port {port}")
         last = host.rpartition(".")[2]
-        if last.isdigit() or last.startswith("0x"):  # no name ends so: as a whole it is a number for an address
+        is_number = last.isdigit() or last.startswith("0x")  # no name ends so: as a whole it stands for an address
+        if is_number:
             try:
                 address = socket.inet_ntoa(socket.inet_aton(host))
             except OSError:
                 raise TroubleError("address", "its host is a number that is no address") from None
             authority, host = address + authority[len(host) :], address
-        if self._proxies and (last.isdigit() or host.startswith("[")):
+        if self._proxies and (is_number or host.startswith("[")):
             guard.check_address(host.strip("[]"), self._allowed)
         return _Place(scheme, host, authority, slash + path)
 
@@ -165,14 +165,16 @@ class Fetcher:
         return _answer_of(request, place, exchange)
 
     async def _connect(self, place: _Place, proxy: yarl.URL | None, deadline: float) -> wire.Wire:
-        """A new connection. Raises what aiohttp raises, and TroubleError."""
-        loop = asyncio.get_running_loop()
-        connect_s = min(self._limits.connect_s, self._limits.total_s)
+        """A new connection. Raises what aiohttp raises, and TroubleError; TimeoutError when the deadline is past."""
+        loop, connect_s = asyncio.get_running_loop(), self._limits.connect_s
+        until = min(loop.time() + connect_s, deadline)
         request = aiohttp.ClientRequest("GET", yarl.URL(place.url, encoded=True), loop=loop, proxy=proxy)
         try:
-            async with asyncio.timeout_at(min(loop.time() + connect_s, deadline)):
+            async with asyncio.timeout_at(until):
                 connection = await self._connector.connect(request, [], aiohttp.ClientTimeout(total=None))
         except TimeoutError:
+            if until == deadline:
+                raise
             raise TroubleError("timeout", f"no connection within {connect_s:g} s") from None
         return wire.open_wire(connection, request)
 

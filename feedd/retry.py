@@ -1,6 +1,6 @@
 """When to try again what failed: after a growing while, at a time that is not everybody's, and for so long only.
 
-Pure: attempts and a header in, seconds out; `random` is given. Called by `notify`.
+Pure: attempts and a header in, seconds out; `random` is given. Used by `notify`, the hub, link checks and alerts.
 """
 
 from __future__ import annotations

@@ -173,7 +173,8 @@ class Exchange:
     def on_message_complete(self) -> None:
         """An answer is complete."""
         if not self._is_interim:
-            self._is_complete, self.is_clean = True, self._parser.should_keep_alive()
+            self._is_complete = True
+            self.is_clean = self.status >= 200 and self._parser.should_keep_alive()
 
 
 class Wire(asyncio.Protocol):
@@ -219,7 +220,10 @@ class Wire(asyncio.Protocol):
                 self.close()
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends it at once. With TLS, to part in order would give the server half a minute in which it may go on
+        sending, all of which would be decrypted and thrown away.
+        """
+        self._transport.abort()
         self._connection.close()
 
     def data_received(self, data: bytes) -> None:
@@ -263,7 +267,10 @@ class Wire(asyncio.Protocol):
 
 
 class Idle:
-    """Connections that wait for the next request to the same place, one for each: `most`, for `keep_s` seconds."""
+    """Connections that wait for the next request to the same place, one for each: `most`, for `keep_s` seconds.
+
+    One that its server closed meanwhile counts until it is wanted or its time is over.
+    """
 
     def __init__(self, most: int, keep_s: float) -> None:
         self._most, self._keep_s = most, keep_s

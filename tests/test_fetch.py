@@ -549,6 +549,41 @@ def test_of_those_that_are_encrypted_fewer_are_kept(most: int) -> None:
     assert len(server.peers) == (1 if most else 3)
 
 
+def test_who_goes_on_sending_when_all_is_over_is_not_listened_to() -> None:
+    """Over TLS, where parting in order would mean to read on."""
+    begin = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 200000000000\r\n\r\n"
+
+    def reply(peer: Peer) -> None:
+        peer.transport.pause_reading()  # nor does it hear a goodbye
+        floods(begin, b"x" * 16_000)(peer)
+
+    server, theirs, host = Server(reply), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "127.1.200.1"
+    theirs.load_cert_chain(CERTIFICATES / "good.pem")
+    ours = ssl.create_default_context(cafile=str(AUTHORITY))
+
+    async def work() -> Answer:
+        async with server.running(theirs, host), Fetcher(
+            USUAL, allowed=LOOPBACK, ports=(server.port,), tls=ours
+        ) as fetcher:
+            answer = await fetcher.get(Request(f"https://{host}:{server.port}/", AGENT))
+            while not server.peers[0].is_lost:
+                await asyncio.sleep(0.005)
+            return answer
+
+    assert run(work()).status == 200
+    assert server.sent < 4_000_000  # what buffers hold
+
+
+@pytest.mark.parametrize("said", [
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", b"HTTP/1.1 000 X\r\n\r\n",
+    b"HTTP/1.1 000 X\r\nContent-Length: 0\r\n\r\n",
+])  # fmt: skip
+def test_what_is_no_answer_ends_its_connection(said: bytes) -> None:
+    server = Server(says(said))
+    assert [answer.failure for answer in many(server, 2)] == ["protocol"] * 2
+    assert len(server.peers) == 2
+
+
 def test_a_connection_that_was_closed_just_now_is_no_trouble() -> None:
     """HTTP/1.1 lets a server close without a word after its answer; unseen yet by who asks again at once."""
     server = Server(says(OK, closes=True))
@@ -768,7 +803,11 @@ def test_who_does_not_listen_refuses() -> None:
     assert answer.failure == "refused"
 
 
-def test_who_does_not_take_a_connection_is_given_up() -> None:
+@pytest.mark.parametrize(("limits", "said"), [
+    (Limits(connect_s=0.3), "no connection within 0.3 s"),
+    (Limits(total_s=0.3), "no whole answer within 0.3 s"),
+])  # fmt: skip
+def test_who_does_not_take_a_connection_is_given_up(limits: Limits, said: str) -> None:
     with contextlib.ExitStack() as stack:
         full = stack.enter_context(socket.socket())
         full.bind(("127.0.0.1", 0))
@@ -779,9 +818,9 @@ def test_who_does_not_take_a_connection_is_given_up() -> None:
             waiting.setblocking(False)
             waiting.connect_ex(address)
         answer = alone(
-            f"http://127.0.0.1:{address[1]}/", limits=Limits(connect_s=0.3), allowed=LOOPBACK, ports=(address[1],)
+            f"http://127.0.0.1:{address[1]}/", limits=limits, allowed=LOOPBACK, ports=(address[1],)
         )
-    assert (answer.failure, answer.detail) == ("timeout", "no connection within 0.3 s")
+    assert (answer.failure, answer.detail) == ("timeout", said)
 
 
 @pytest.mark.parametrize(("error", "failure"), [
@@ -871,7 +910,8 @@ def test_a_proxy_is_used_where_the_environment_is_trusted(proxy: Server, monkeyp
 
 @pytest.mark.parametrize(("url", "failure"), [
     ("http://direct.example/", "name"), ("http://127.0.0.2/", "address"), ("http://[::1]/", "address"),
-    ("http://10.1/", "address"),
+    ("http://10.1/", "address"), ("http://0xa9fea9fe/", "address"), ("http://169.254.169.0xfe/", "address"),
+    ("https://0x0a.0.0.0x1/", "address"), ("https://10.0.0.0x1/", "address"),
 ])  # fmt: skip
 def test_a_proxy_is_no_way_around(url: str, failure: str, proxy: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     assert through(proxy, url, monkeypatch).failure == failure

@@ -568,6 +568,29 @@ def test_retry_after_pauses_the_whole_host(room: Room, status: int, form: str) -
     assert max(asked.ended for asked in asked if asked.host == "b.example") < 10
 
 
+class UnreadFarm(Farm):
+    """Each answer is there for 0.4 s before anybody has time to read it."""
+
+    async def get(self, request: Request, *, body_bytes: int = 0, keep: bool = True) -> Answer:
+        """One exchange."""
+        answer = await super().get(request)
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, virtual.Loop)
+        loop.call_soon(loop.be_busy, 0.4)
+        return answer
+
+
+def test_a_date_that_a_host_asks_for_is_kept_however_late_its_answer_is_read(tmp_path: Path) -> None:
+    given = many("a.example", 2)
+    with closing((room := Room(tmp_path, *given, farm=UnreadFarm())).links):
+        busy = Page(503, headers={"retry-after": formatdate(virtual.START + 41, usegmt=True)})
+        room.farm.pages[given[0]] = room.farm.pages[given[1]] = then(busy, Page())
+        room.run(Plan(robots=False))
+        first, second, *_ = sorted(asked.began for asked in room.farm.asked)
+        assert first < 10
+        assert second == pytest.approx(41, abs=0.001)
+
+
 def test_who_asks_for_more_than_a_run_is_left_alone_and_what_waits_is_put_off(room: Room) -> None:
     room.farm.pages["https://a.example/0"] = Page(429, headers={"retry-after": str(5 * HOUR)})
     room.add(*many("a.example", 30))

@@ -36,6 +36,10 @@ class Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumper.elapsed
 
+    def be_busy(self, seconds: float) -> None:
+        """Time passes in which nothing else happens."""
+        self._jumper.elapsed += seconds
+
 
 def run(main: Callable[[Callable[[], float]], Coroutine[Any, Any, T]], *, at: float = START) -> T:
     """Runs `main(now)` to its end in a loop of its own; `now` says seconds since 1970, from `at` on."""

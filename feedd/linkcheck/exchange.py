@@ -168,7 +168,8 @@ class Exchanges:
         if answer.status and self.doubts:
             self.believe()
             host = queue.host
-        if wish_s := hosts.wish_s(answer, self._now()):
+        answered_at = self._now() - (self._clock() - ended)
+        if wish_s := hosts.wish_s(answer, answered_at):
             host = host.paused(wish_s, ended)
         queue.host = host.failed(ended, self._random) if hosts.is_weak(answer) else host.did_well()
         if hosts.has_news(old, queue.host):

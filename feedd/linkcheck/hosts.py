@@ -73,9 +73,9 @@ class Host(Struct, frozen=True, gc=False):
         """When it may be asked next: the gap counts from the end of one exchange to the start of the next."""
         return max(self.ended + gap_s, self.pause_until, self.rest_until)
 
-    def asked(self, now: float) -> Host:
-        """An exchange has just ended."""
-        return replace(self, ended=now)
+    def asked(self, ended: float) -> Host:
+        """An exchange ended then."""
+        return replace(self, ended=ended)
 
     def did_well(self) -> Host:
         """It answered, and not that it is broken."""

@@ -1,6 +1,6 @@
 """What a run takes from the store and notes in it: in pieces, for memory is to stay flat; soon, for a kill may come.
 
-The last word on what is due is the store's. Results are written together, 200 at a time or within a tenth of a second.
+The last word on what is due is the store's. Results are written together, 1,000 or those of a tenth of a second.
 Used by `exchange` and `run`, in the thread of their loop.
 """
 
