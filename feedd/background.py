@@ -14,8 +14,20 @@ from typing import Any
 
 import uvloop
 
+GOODBYE_S = 0.5  # for the last word of TLS (RFC 8446, section 6.1)
+
 Work = Callable[[Callable[[], None]], Coroutine[Any, Any, None]]
 """Is given a function to call when it has begun, and may be cancelled at any time."""
+
+
+class Loop(uvloop.Loop):
+    """When a connection with TLS is closed, the other side may go on sending for `GOODBYE_S`, not half a minute."""
+
+    async def create_connection(self, *args: Any, **options: Any) -> Any:
+        """As of any loop."""
+        if options.get("ssl"):
+            options.setdefault("ssl_shutdown_timeout", GOODBYE_S)
+        return await super().create_connection(*args, **options)
 
 
 class Background:
@@ -47,7 +59,7 @@ class Background:
 
     def _run(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with asyncio.Runner(loop_factory=Loop) as runner:
                 runner.run(self._work_noted())
         except asyncio.CancelledError:
             pass

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable
+from typing import cast
 
 from processes import until
 
-from feedd.background import Background
+from feedd.background import Background, Loop
+from tests.farm.process import AUTHORITY
 
 
 class Waiter:
@@ -25,6 +28,51 @@ class Waiter:
             await asyncio.Event().wait()
         finally:
             self.ended = True
+
+
+class Deaf(asyncio.Protocol):
+    """A server that goes on sending, and never hears that the other has closed."""
+
+    def __init__(self, lost: asyncio.Event) -> None:
+        self.lost = lost
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.pause_reading()
+        self.transport.write(b"x" * 1000)
+        self.go_on()
+
+    def go_on(self) -> None:
+        if not self.lost.is_set():
+            self.transport.write(b"x" * 1000)
+            asyncio.get_running_loop().call_later(0.01, self.go_on)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+
+
+def test_who_goes_on_sending_after_the_goodbye_is_soon_cut_off() -> None:
+    """Soon is less than the 30 s of asyncio and uvloop."""
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    theirs.load_cert_chain(AUTHORITY.parent / "good.pem")
+    ours = ssl.create_default_context(cafile=str(AUTHORITY))
+
+    async def work() -> None:
+        loop, lost = asyncio.get_running_loop(), asyncio.Event()
+        server = await loop.create_server(lambda: Deaf(lost), "127.1.200.1", 0, ssl=theirs)
+        port = server.sockets[0].getsockname()[1]
+        transport, _ = await loop.create_connection(asyncio.Protocol, "127.1.200.1", port, ssl=ours)
+        transport.close()
+        try:
+            async with asyncio.timeout(15):
+                await lost.wait()
+        finally:
+            lost.set()
+            transport.abort()
+            server.close()
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(work())
 
 
 def test_it_works_in_a_thread_of_its_name_until_it_is_stopped() -> None:
