@@ -1,6 +1,6 @@
 """A thread with an event loop of its own, in which one piece of work runs from `start` to `stop`.
 
-For services that wait for the network beside who publishes: `notify`, the built-in hub, link checks. What the work is
+For services that wait for the network beside who publishes: `notify`, the built-in hub, alerts. What the work is
 for, and what of it outlives a stop, is theirs.
 """
 

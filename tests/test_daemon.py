@@ -221,7 +221,9 @@ def test_the_folder_of_articles_back_between_two_looks_of_the_watcher_and_gone_a
         feedd.wait(GONE)
         line = len(feedd.lines)
         shutil.move(tmp_path / "away", site.articles)
+        site.configure(site={"title": "Other"})
         os.kill(feedd.pid, signal.SIGHUP)  # wakes who publishes, who then looks before the watcher does
+        feedd.wait("configuration applied", line)
         feedd.wait("scanned", line)
         shutil.rmtree(site.articles)
         feedd.wait(GONE, line)
