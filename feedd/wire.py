@@ -1,7 +1,7 @@
 """HTTP/1.1 over a connection that aiohttp has opened, one exchange at a time: a request's bytes -> its answer.
 
-A session of aiohttp would do, but most of its work is for what link checks have no use for, and takes two thirds of
-their processor's time for a GET. So names, addresses, TLS and proxies are aiohttp's business, the grammar of answers is
+A session of aiohttp would do, but most of its work is for what link checks have no use for, and takes three fifths of
+a GET's time of the processor. So names, addresses, TLS and proxies are aiohttp's business, the grammar of answers is
 httptools', and here is what lies between: when an answer is over, what of it is too much, and whether the connection is
 good for another request. Called by `fetch`.
 """
