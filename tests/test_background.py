@@ -39,7 +39,6 @@ class Deaf(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.transport.pause_reading()
-        self.transport.write(b"x" * 1000)
         self.go_on()
 
     def go_on(self) -> None:

@@ -24,9 +24,9 @@ import pytest
 from newsroom import article, changed, tree
 from processes import Daemon, Site, nameless, until
 
-from feedd.daemon.work import GONE
 from feedd.store import open_store
 
+GONE = "the folder of articles is gone, its feeds stay as they are"
 STOP_WITHIN_S = 1.0
 BUSY_STOP_WITHIN_S = 2.0  # 0.2 to 0.6 s on two free cores; but tests run side by side
 

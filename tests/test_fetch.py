@@ -96,6 +96,13 @@ class Server:
             await asyncio.sleep(0)
 
 
+def encrypting(certificate: str = "good") -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's TLS with a certificate of the farm's authority, and that of a client who trusts this one."""
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    theirs.load_cert_chain(CERTIFICATES / f"{certificate}.pem")
+    return theirs, ssl.create_default_context(cafile=str(AUTHORITY))
+
+
 def says(data: bytes, *, closes: bool = False) -> Reply:
     def reply(peer: Peer) -> None:
         peer.transport.write(data)
@@ -534,9 +541,8 @@ def test_no_more_connections_are_kept_than_there_may_be() -> None:
 
 @pytest.mark.parametrize("most", [0, 1])
 def test_of_those_that_are_encrypted_fewer_are_kept(most: int) -> None:
-    server, theirs, host = Server(answers()), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "127.1.200.1"
-    theirs.load_cert_chain(CERTIFICATES / "good.pem")
-    ours = ssl.create_default_context(cafile=str(AUTHORITY))
+    server, host = Server(answers()), "127.1.200.1"
+    theirs, ours = encrypting()
 
     async def work() -> None:
         async with server.running(theirs, host), Fetcher(
@@ -557,9 +563,8 @@ def test_who_goes_on_sending_when_all_is_over_is_not_listened_to() -> None:
         peer.transport.pause_reading()  # nor does it hear a goodbye
         floods(begin, b"x" * 16_000)(peer)
 
-    server, theirs, host = Server(reply), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "127.1.200.1"
-    theirs.load_cert_chain(CERTIFICATES / "good.pem")
-    ours = ssl.create_default_context(cafile=str(AUTHORITY))
+    server, host = Server(reply), "127.1.200.1"
+    theirs, ours = encrypting()
 
     async def work() -> Answer:
         async with server.running(theirs, host), Fetcher(
@@ -846,9 +851,9 @@ def test_what_the_system_says_of_a_connection_is_told(
     ("misnamed", "127.1.200.4", True, "tls"),
 ])  # fmt: skip
 def test_certificates_are_checked(certificate: str, host: str, is_trusted: bool, failure: str) -> None:
-    server, theirs = Server(answers()), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    theirs.load_cert_chain(CERTIFICATES / f"{certificate}.pem")
-    ours = ssl.create_default_context(cafile=str(AUTHORITY)) if is_trusted else None
+    server = Server(answers())
+    theirs, trusting = encrypting(certificate)
+    ours = trusting if is_trusted else None
 
     async def work() -> Answer:
         async with server.running(theirs, host), Fetcher(
