@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -16,7 +17,9 @@ from apscheduler.triggers.cron import CronTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 
 LOOK_S = 5.0  # how often the clock is looked at: it may be set, and a machine may sleep, while waits go by another one
+CRON_JITTER_S = 59.0  # less than cron's own minute, or one would be passed over
 _JUMP_S = 2.0
+_RANDOM = Random()
 
 Job = Callable[[], object]
 
@@ -43,9 +46,19 @@ class _Scheduler(BackgroundScheduler):  # type: ignore[misc] # no type informati
         return LOOK_S if wait_s is None else min(wait_s, LOOK_S)
 
 
+class _Cron(CronTrigger):  # type: ignore[misc] # no type information published
+    """Up to a minute after each time that it names, so that not all sites ask at one second. APScheduler's own jitter
+    goes both ways, and what runs early runs again at its time.
+    """
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
+        named: datetime | None = super().get_next_fire_time(previous, now)
+        return named and named + timedelta(seconds=_RANDOM.uniform(0, CRON_JITTER_S))
+
+
 def cron(fields: str) -> CronTrigger:
-    """The times that five fields of cron name, in UTC. Raises ValueError where they name none."""
-    return CronTrigger.from_crontab(fields, timezone=UTC)
+    """The times that five fields of cron name, in UTC, and a little later. Raises ValueError where they name none."""
+    return _Cron.from_crontab(fields, timezone=UTC)
 
 
 class Schedule:
@@ -73,7 +86,9 @@ class Schedule:
         )
 
     def when(self, name: str, fields: str, job: Job) -> None:
-        """Runs `job` whenever the five fields of cron say, in UTC. Raises ValueError where they name no time."""
+        """Runs `job` when the five fields of cron say, in UTC, or up to a minute later. Raises ValueError where they
+        name no time.
+        """
         self._scheduler.add_job(job, cron(fields), id=name, name=name, replace_existing=True)
 
     def drop(self, name: str) -> None:

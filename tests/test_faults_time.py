@@ -11,16 +11,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from faults import at_rest, bind, given_back, held, namespaces, troubles
+from hypothesis import given
+from hypothesis import strategies as st
 from newsroom import article, tree
 from processes import Daemon, Site, until
 
+from feedd import schedule
 from feedd.store.links import open_links
 from tests.farm import process
-from tests.linksite import asked, checkers
+from tests.linksite import asked, checkers, story
 
 HOUR_S = 3_600
 LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/local/lib/faketime/libfaketimeMT.so.1",
@@ -162,6 +166,36 @@ def is_right(site: Site) -> bool:
         site.check()
         return True
     return False
+
+
+def test_links_are_checked_when_cron_says_so_and_not_before(tmp_path: Path, farm: process.Farm, clock: Clock) -> None:
+    at = datetime.fromtimestamp(clock.now() + HOUR_S, UTC)
+    site = Site(tmp_path, links={
+        "enabled": True, "cron": f"{at.minute} {at.hour} * * *", "soon_s": 86_400, "gap_ms": 5,
+        "allow_networks": ["127.1.0.0/16"], "ports": farm.ports.allowed,
+    })  # fmt: skip
+    site.put("one.md", story("One", farm.healthy_urls(1)[0]))
+    with site.running() as feedd:
+        jump(feedd, clock, HOUR_S // 2)
+        assert not feedd.find("links checked")
+        jump(feedd, clock, HOUR_S // 2 + 120)
+        assert feedd.wait("links checked")["checked"] == 1
+
+
+@given(st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC)))
+def test_each_time_of_cron_comes_once_and_less_than_a_minute_late(start: datetime) -> None:
+    trigger, at, found = schedule.cron("*/2 3 * * *"), None, list[datetime]()
+    now = start
+    for _ in range(40):
+        at = trigger.get_next_fire_time(at, now)
+        assert at is not None and at >= start
+        found.append(at)
+        now = max(now, at)
+    named = [at.replace(second=0, microsecond=0) for at in found]
+    assert [at.minute % 2 for at in named] == [0] * 40
+    assert len({at.second for at in found}) > 1
+    steps = {after - before for before, after in pairwise(named)}
+    assert steps <= {timedelta(minutes=2), timedelta(hours=23, minutes=2)}
 
 
 @pytest.mark.long

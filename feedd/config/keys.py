@@ -282,7 +282,7 @@ class Links(Table):
         30, 1, 86_400, "seconds from a new article to the check of its links, and between two such runs"
     )
     cron: Cron = _key(
-        "", "when, instead of links.every_minutes: minute, hour, day, month, weekday in UTC",
+        "", "when, or up to a minute later, instead of links.every_minutes: minute, hour, day, month, weekday in UTC",
         'five fields of cron such as "15 3 * * *"', otherwise="none", example="15 3 * * *",
     )  # fmt: skip
     dead: Dead = _choice("mark", "what feeds make of a related link that is dead", Dead)
