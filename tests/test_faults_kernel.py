@@ -154,7 +154,7 @@ def test_open_files_that_run_out_lose_nothing_and_come_back(tmp_path: Path) -> N
         site.shows("New", *kept)
         until(lambda: "Edited meanwhile" in {item["summary"] for item in site.items()}, "the edit is in")
         assert {title: site.ids()[title] for title in kept} == {title: ids[title] for title in kept}
-        assert feedd.get("/readyz")[0] == 200
+        until(lambda: feedd.get("/readyz")[0] == 200, "it is well again")  # which it says after the edit
         said = troubles(feedd, line)
         assert 1 <= said.total() <= 12, said
         assert all("too many open files" in x["reason"] for x in feedd.lines[line:] if x["level"] == "error"), said

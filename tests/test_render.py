@@ -248,15 +248,22 @@ def test_feedgen_is_not_imported_for_clean_entries() -> None:
 # --- what readers get ---------------------------------------------------------------------------------------------
 
 
+def link(url: str, fmt: model.Format) -> str:
+    """As feedparser has it: in RSS, without the semicolon of what looks to it like a reference to a character."""
+    return html.unescape(re.sub("&([A-Za-z0-9_]+);", r"&\1", url.replace("&amp;", "&")) if fmt == "rss" else url)
+
+
 @settings(max_examples=80, deadline=None)
 @given(any_heads, st.lists(any_entries, min_size=1, max_size=3), st.sampled_from(XML_FORMATS))
+@example(HEAD, [entry(url="http://a.example/&0;")], "rss")
+@example(HEAD, [entry(url="http://a.example/&0;")], "atom")
 @example(HEAD, [entry(title="</b> &amp; <i>x", summary="AT&amp;T")], "rss")
 @example(HEAD, [entry(title="</b> &amp; <i>x", summary="AT&amp;T")], "atom")
 def test_feedparser_gets_back_what_went_in(head: model.Head, entries: list[model.Entry], fmt: model.Format) -> None:
     result = parsed(feed(fmt, *entries, head=head))
     cleaned = clean.head(head)
     assert plain(result.feed.title, result.feed.title_detail.type) == shown(cleaned.title)
-    assert html.unescape(result.feed.link) == html.unescape(cleaned.page_url)
+    assert link(result.feed.link, fmt) == link(cleaned.page_url, fmt)
     assert len(result.entries) == len(entries)
     for got, given_entry in zip(result.entries, entries, strict=True):
         each = given_entry if clean.is_clean(given_entry, OPTIONS) else clean.repair(given_entry)
@@ -265,13 +272,13 @@ def test_feedparser_gets_back_what_went_in(head: model.Head, entries: list[model
         assert plain(got.title, got.title_detail.type) == shown(article.title)
         assert plain(got.summary, "text/html" if fmt == "rss" else got.summary_detail.type) == shown(article.summary)
         if article.url:  # feedparser takes the id for a link where there is none
-            assert html.unescape(got.link) == html.unescape(article.url)
+            assert link(got.link, fmt) == link(article.url, fmt)
         if text.rfc3339(each.published_at) >= "1000":
             assert timegm(got.published_parsed) == each.published_at
         if fmt == "atom":
             assert got.updated == text.rfc3339_us(each.updated_us)
             expected = [html.unescape(href) for rel, href, _ in content.links(each) if rel == "related"]
-            assert [html.unescape(link.href) for link in got.get("links", ()) if link.rel == "related"] == expected
+            assert [html.unescape(each.href) for each in got.get("links", ()) if each.rel == "related"] == expected
             terms = {tag.term for tag in got.get("tags", ())}
             assert {shown(topic) for topic in article.topics if shown(topic)} <= {shown(term) for term in terms}
 
